@@ -85,10 +85,15 @@ impl<M> Told<M> {
 }
 
 /// A cheap, cloneable handle to an actor that survives its restarts.
-#[derive(Debug)]
 pub struct Address<M: Send + 'static> {
     seat: Arc<ArcSwapOption<ActorRef<Told<M>>>>,
     card: Arc<Card>,
+}
+
+impl<M: Send + 'static> std::fmt::Debug for Address<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Address").field(&self.card.name()).finish()
+    }
 }
 
 impl<M: Send + 'static> Clone for Address<M> {

@@ -320,7 +320,9 @@ impl Actor for SupervisorActor {
         told: Told<Msg>,
         st: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        let (msg, _work) = told.open();
+        // Starting and stopping children is this actor's work and may take its time.
+        let (msg, work) = told.open();
+        drop(work);
         match msg {
             Msg::Add(spec, reply) => {
                 let name = spec.card.name().to_owned();

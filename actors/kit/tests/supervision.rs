@@ -1,5 +1,7 @@
 //! The rows of the supervision table, each with a real actor that crashes.
 
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -96,6 +96,16 @@ impl MessageRepository {
         rows.map_err(StoreError::from)?.iter().map(stored).collect()
     }
 
+    /// How many messages a bot has. Counts rows, so it is for status pages and not for turns.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn count_on(db: &impl GenericClient, bot: &BotSlug) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT count(*) FROM messages WHERE bot_id = $1";
+        let statement = db.prepare_cached(SQL).await?;
+        Ok(db.query_one(&statement, &[&bot.as_str()]).await?.try_get(0)?)
+    }
+
     /// Creates the bot's partition if it is not there: create, then attach, under an advisory lock. The name has been
     /// made from `[a-z0-9_]` only (see [`NamespaceName`]); the statement that takes it as an identifier is built by the
     /// server itself with `format('%I')`.

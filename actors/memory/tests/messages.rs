@@ -1,5 +1,7 @@
 //! Raw messages in a real database: namespaces, order, idempotence, purge.
 
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use greenroom_kit::{Board, Supervisor};
 use greenroom_memory::{Memory, MessageRepository, MessageStatus, Namespace, NamespaceName, NewMessage};
 use greenroom_protocol::{BotSlug, Role, TurnId, UserId};

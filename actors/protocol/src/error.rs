@@ -76,6 +76,29 @@ impl ErrorClass {
         }
     }
 
+    /// The inverse of [`Self::code`].
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        const ALL: [ErrorClass; 15] = [
+            ErrorClass::InvalidRequest,
+            ErrorClass::NotFound,
+            ErrorClass::Conflict,
+            ErrorClass::ContextTooLong,
+            ErrorClass::Overloaded,
+            ErrorClass::RateLimited,
+            ErrorClass::ProviderAuth,
+            ErrorClass::ProviderRefused,
+            ErrorClass::ProviderUnavailable,
+            ErrorClass::ProviderTimeout,
+            ErrorClass::ProviderInterrupted,
+            ErrorClass::NoModel,
+            ErrorClass::Storage,
+            ErrorClass::Unavailable,
+            ErrorClass::Internal,
+        ];
+        ALL.into_iter().find(|class| class.code() == code)
+    }
+
     /// OpenAI's coarse `type` for the class.
     #[must_use]
     pub fn openai_type(self) -> &'static str {

@@ -42,6 +42,8 @@ pub struct FrameEncoder {
     /// `"id":…,"created":…,"model":…` without braces.
     common: String,
     role_due: bool,
+    /// The answer ends with calls of the client's own tools.
+    handed_over: bool,
 }
 
 impl FrameEncoder {
@@ -54,7 +56,7 @@ impl FrameEncoder {
             header.created,
             quote(&header.model)
         );
-        Self { header, options, common, role_due: cursor == 0 }
+        Self { header, options, common, role_due: cursor == 0, handed_over: false }
     }
 
     /// Appends the frame of event number `seq` (from 1) to `out`; some events have none for this viewer. After the
@@ -68,6 +70,7 @@ impl FrameEncoder {
             }
             TurnEvent::ClientToolCall(call) => {
                 let role = self.take_role();
+                self.handed_over = true;
                 let calls = json!([{"index": call.index, "id": call.id, "type": "function",
                     "function": {"name": call.name, "arguments": call.arguments}}]);
                 self.chunk(seq, &format!(r#"{{{role}"tool_calls":{calls}}}"#), None, out);
@@ -128,8 +131,11 @@ impl FrameEncoder {
     fn service(&self, seq: u64, kind: &str, body: &impl Serialize, out: &mut Vec<u8>) {
         let own = to_json(body);
         let own = own.strip_prefix('{').and_then(|own| own.strip_suffix('}')).unwrap_or_default();
+        // openai-node's helper announces finished tool calls at each choice behind them, so behind client tool calls the
+        // frame has none. Everywhere else it has one, for clients that index it without looking.
+        let choices = if self.handed_over { "" } else { r#"{"index":0,"delta":{},"finish_reason":null}"# };
         let frame = format!(
-            r#"{{"object":"service.{kind}","type":"{kind}",{},"turn_id":{},"trigger_message_id":{},"bot_id":{},"user_id":{},{own},"choices":[{{"index":0,"delta":{{}},"finish_reason":null}}]}}"#,
+            r#"{{"object":"service.{kind}","type":"{kind}",{},"turn_id":{},"trigger_message_id":{},"bot_id":{},"user_id":{},{own},"choices":[{choices}]}}"#,
             self.common,
             quote(self.header.turn_id.as_str()),
             to_json(&self.header.trigger_message_id),
@@ -152,13 +158,14 @@ struct ToolCallFrame<'a>(&'a ToolCallStarted);
 #[serde(transparent)]
 struct ToolResultFrame<'a>(&'a ToolCallEnded);
 
-/// `turn_complete` shows `ok` as `completed` and the usage as the OpenAI triple.
+/// `turn_complete` shows `ok` as `completed`. The OpenAI triple is called `usage_total` here: LangChain and the OpenAI
+/// SDKs take a top-level `usage` of any chunk for a usage chunk, and would count twice.
 #[derive(Serialize)]
 struct CompleteFrame<'a> {
     status: &'static str,
     animation: &'a Option<String>,
     token_usage: &'a Option<crate::usage::TokenUsage>,
-    usage: crate::usage::OpenAiUsage,
+    usage_total: crate::usage::OpenAiUsage,
     latency_ms: f64,
     tool_call_count: u32,
     error_text: &'a Option<String>,
@@ -171,7 +178,7 @@ impl<'a> CompleteFrame<'a> {
             status: complete.status.event_word(),
             animation: &complete.animation,
             token_usage: &complete.token_usage,
-            usage: complete.usage.openai(),
+            usage_total: complete.usage.openai(),
             latency_ms: complete.latency_ms,
             tool_call_count: complete.tool_call_count,
             error_text: &complete.error_text,
@@ -288,10 +295,13 @@ mod tests {
         let (frames, done) = frames(&events(), FrameOptions::default(), 0);
         assert!(done);
         assert_eq!(frames.len(), 7);
-        for frame in &frames {
+        for frame in &frames[..6] {
             assert!(frame["choices"][0]["delta"].is_object(), "{frame}");
+        }
+        assert_eq!(frames[6]["choices"], json!([]), "behind client tool calls");
+        for frame in &frames {
             assert_eq!(frame["id"], "chatcmpl-1");
-            assert!(frame.get("error").is_none());
+            assert!(frame.get("error").is_none() && frame.get("usage").is_none());
         }
         assert_eq!(frames[0]["type"], "turn_metadata");
         assert_eq!(frames[0]["trigger_message_id"], "m1");
@@ -299,7 +309,7 @@ mod tests {
         assert_eq!(frames[3]["choices"][0]["delta"], json!({"content": "b"}));
         assert_eq!(frames[5]["model"], "real");
         assert_eq!(frames[6]["status"], "completed");
-        assert_eq!(frames[6]["usage"]["total_tokens"], 3);
+        assert_eq!(frames[6]["usage_total"]["total_tokens"], 3);
     }
 
     #[test]
