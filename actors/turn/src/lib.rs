@@ -1,0 +1,31 @@
+//! Turns: one prompt and everything done to answer it.
+//!
+//! [`Turns`] begins a turn from a [`TurnPlan`]; a supervised actor owns it, runs the seven stages, and appends what
+//! happens to an append-only log. Viewers pull from that log by cursor ([`Viewer`]), the journal writes it behind. The
+//! end is stored first and announced second.
+
+mod answer;
+mod execute;
+mod history;
+mod journal;
+mod log;
+mod pipeline;
+mod plan;
+mod prompt;
+mod recovery;
+mod settings;
+mod stage;
+mod turn;
+mod turn_logs;
+mod turns;
+mod voice;
+
+pub use answer::EndWish;
+pub use log::Viewer;
+pub use plan::{HistoryScope, Persona, TurnPlan};
+pub use settings::TurnSettings;
+pub use turn::TurnRef;
+pub use turn_logs::{
+    ToolCallEntry, ToolCallEvent, ToolCallFilter, TurnDetail, TurnFilter, TurnLogs, TurnPage, TurnSummary,
+};
+pub use turns::{Abort, TurnCounts, TurnError, Turns, TurnsSettings};

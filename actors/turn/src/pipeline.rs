@@ -1,0 +1,291 @@
+//! The turn's way through its seven stages. Streaming or not makes no difference here: the answer goes into the log, and
+//! whoever asked reads it from there.
+//!
+//! A stage takes what the plan and the stages before it made. The request to the model waits only for what it needs: a
+//! stateless bot's goes out without any database read, and nothing here waits for a database write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_memory::{MessageStatus, NewMessage};
+use greenroom_protocol::message::Part;
+use greenroom_protocol::{ErrorClass, FinishReason, Message, Role, Sampling};
+use greenroom_provider::CompletionRequest;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::{Answer, TurnFailure};
+use crate::execute::execute;
+use crate::history::{HistoryLimits, cut_middle, estimate, estimate_text, merge_unanswered, select};
+use crate::journal::JournalOp;
+use crate::plan::{HistoryScope, TurnPlan};
+use crate::prompt::{PromptBuilder, position, temporal_context};
+use crate::stage::{Stage, StageClock};
+use crate::turn::TurnShared;
+
+/// Rows read at once while filling the history budget.
+const PAGE: i64 = 128;
+/// Most rows looked at for one turn.
+const MOST_ROWS: usize = 4096;
+/// History rows in device-control mode.
+const HOME_ROWS: usize = 6;
+
+/// Runs all stages; the answer grows as it goes, so that it is there however the turn ends.
+pub(crate) async fn run(
+    shared: &Arc<TurnShared>,
+    answer: &mut Answer,
+    clock: &mut StageClock,
+    cancel: &CancellationToken,
+) -> Result<FinishReason, TurnFailure> {
+    let plan = &shared.plan;
+    pre_process(shared).await?;
+    clock.enter(Stage::ContextBuild);
+    let mut prompt = context_build(plan);
+    clock.enter(Stage::MemoryRetrieval);
+    let past = memory_retrieval(plan).await?;
+    clock.enter(Stage::HistoryFilter);
+    let history = history_filter(plan, past);
+    clock.enter(Stage::MessageAssembly);
+    let request = message_assembly(shared, &mut prompt, history)?;
+    clock.enter(Stage::Execute);
+    answer.prompt_chars = request.messages.iter().map(|message| message.content.chars().count()).sum();
+    let finish = execute(shared, request, &prompt.names(), answer, cancel).await?;
+    clock.enter(Stage::PostProcess);
+    Ok(finish)
+}
+
+/// Opens the bot's memory and hands the user's message to the journal, before anything else can fail.
+async fn pre_process(shared: &Arc<TurnShared>) -> Result<(), TurnFailure> {
+    let plan = &shared.plan;
+    let opened = plan.namespace.open().await;
+    opened.map_err(|error| {
+        tracing::warn!(%error, bot = %plan.persona.slug, "memory could not be opened");
+        TurnFailure::new(error.class(), "the message store is not available")
+    })?;
+    // Tool results continue a prompt that an earlier turn has stored already.
+    if plan.prompt.tail.is_empty() && !plan.prompt.text.trim().is_empty() {
+        shared.record(JournalOp::Message(Arc::new(NewMessage {
+            bot: plan.persona.slug.clone(),
+            id: plan.trigger.row_id(&plan.persona.slug),
+            role: Role::User,
+            content: plan.prompt.text.clone(),
+            ts: shared.started_at,
+            user: plan.user.clone(),
+            turn: plan.id.clone(),
+            status: MessageStatus::Complete,
+            metadata: user_metadata(plan),
+            extract: plan.extract_memory,
+        })));
+    }
+    Ok(())
+}
+
+/// Attachment digests and the client's own id, where there are any.
+fn user_metadata(plan: &TurnPlan) -> Option<Value> {
+    let images: Vec<String> = plan.prompt.parts.iter().map(|Part::Image { url, .. }| image_reference(url)).collect();
+    let own_id = uuid::Uuid::parse_str(plan.trigger.as_str()).is_err().then(|| plan.trigger.as_str());
+    if images.is_empty() && own_id.is_none() {
+        return None;
+    }
+    let mut metadata = json!({});
+    if !images.is_empty() {
+        metadata["images"] = images.into();
+    }
+    if let Some(id) = own_id {
+        metadata["client_id"] = id.into();
+    }
+    Some(metadata)
+}
+
+/// The sections that do not depend on history.
+fn context_build(plan: &TurnPlan) -> PromptBuilder {
+    let mut prompt = PromptBuilder::default();
+    prompt.add("base_prompt", position::BASE_PROMPT, &plan.persona.system_prompt);
+    if let Some(context) = &plan.client_context {
+        let share = context_budget(plan) / 4;
+        let context = cut_middle(context.trim(), share * 4);
+        prompt.add("client_context", position::CLIENT_CONTEXT, &format!("## Client Context\n\n{context}"));
+    }
+    if plan.tts_mode {
+        prompt.add("tts_output", position::CUSTOM, &plan.tts_instructions);
+    }
+    prompt
+}
+
+/// Reads the raw messages that may fit, newest first page by page, and gives them oldest first. A stateless bot has no
+/// stored past; what the client sent along takes its place.
+async fn memory_retrieval(plan: &TurnPlan) -> Result<Vec<Message>, TurnFailure> {
+    if plan.persona.agent_backend.is_some() {
+        return Ok(Vec::new());
+    }
+    if !plan.persona.requires_memory {
+        return Ok(plan.prompt.earlier.clone());
+    }
+    let user = match plan.persona.history_scope {
+        HistoryScope::Bot => None,
+        HistoryScope::User => Some(&plan.user),
+    };
+    let budget = context_budget(plan);
+    let cap = usize::try_from(plan.settings.max_context_messages).unwrap_or(usize::MAX);
+    let own_row = plan.trigger.row_id(&plan.persona.slug);
+    let (mut rows, mut cost, mut before) = (Vec::new(), 0, None);
+    loop {
+        let page = plan.namespace.latest(user, before, PAGE).await.map_err(|error| {
+            tracing::warn!(%error, bot = %plan.persona.slug, "history could not be read");
+            TurnFailure::new(error.class(), "the message store is not available")
+        })?;
+        let last_page = i64::try_from(page.len()).unwrap_or(i64::MAX) < PAGE;
+        before = page.last().map(|row| (row.ts, row.seq));
+        for row in page {
+            if row.id == own_row {
+                continue;
+            }
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^52")]
+            let timestamp = row.ts.as_millisecond() as f64 / 1000.0;
+            let message = Message {
+                timestamp: Some(timestamp),
+                db_id: Some(row.id.to_string()),
+                ..Message::text(row.role, row.content)
+            };
+            cost += estimate(&message);
+            rows.push(message);
+        }
+        if last_page || cost > budget || (cap > 0 && rows.len() >= cap) || rows.len() >= MOST_ROWS {
+            break;
+        }
+    }
+    rows.reverse();
+    Ok(rows)
+}
+
+/// Decides which messages are eligible at all.
+fn history_filter(plan: &TurnPlan, mut past: Vec<Message>) -> Vec<Message> {
+    if plan.persona.requires_memory {
+        past.retain(|message| matches!(message.role, Role::User | Role::Assistant));
+        if !plan.prompt.tail.is_empty() {
+            // The prompt being continued is the newest stored message of the user; it is assembled on its own below.
+            let same = |m: &Message| m.role == Role::User && m.content == plan.prompt.text;
+            if let Some(at) = past.iter().rposition(same) {
+                past.truncate(at);
+            }
+        }
+    }
+    if plan.home_mode && past.len() > HOME_ROWS {
+        past.drain(..past.len() - HOME_ROWS);
+    }
+    merge_unanswered(past)
+}
+
+/// Puts together what the model will see, within the budget.
+fn message_assembly(
+    shared: &Arc<TurnShared>,
+    prompt: &mut PromptBuilder,
+    history: Vec<Message>,
+) -> Result<CompletionRequest, TurnFailure> {
+    let plan = &shared.plan;
+    let timezone = plan.settings.timezone.as_deref();
+    prompt.add("temporal_context", position::TEMPORAL, &temporal_context(shared.started_at, timezone, &history));
+    let system = prompt.build();
+    let mut latest = Message { parts: plan.prompt.parts.clone(), ..Message::text(Role::User, &plan.prompt.text) };
+    if !plan.engine.capabilities().images && !latest.parts.is_empty() {
+        latest.parts.clear();
+        shared.warn("image_dropped: the model does not take images");
+    }
+    let tools: usize = plan.client_tools.tools.iter().map(|tool| estimate_text(&tool.to_string())).sum();
+    let tail: usize = plan.prompt.tail.iter().map(estimate).sum();
+    let fixed = estimate_text(&system) + 4 + tools + estimate(&latest) + tail;
+    let window = usize::try_from(plan.engine.context_window()).unwrap_or(usize::MAX);
+    if fixed > window {
+        return Err(TurnFailure::new(
+            ErrorClass::ContextTooLong,
+            format!("the prompt needs about {fixed} tokens and the model's window holds {window}"),
+        ));
+    }
+    let limits = HistoryLimits {
+        budget: context_budget(plan).saturating_sub(fixed),
+        protected_turns: usize::try_from(plan.settings.memory_protected_recent_turns).unwrap_or(0),
+        max_messages: usize::try_from(plan.settings.max_context_messages).unwrap_or(0),
+    };
+    let history = select(history, limits);
+    let mut messages = Vec::with_capacity(history.len() + 2 + plan.prompt.tail.len());
+    if !system.is_empty() {
+        messages.push(Message::text(Role::System, system));
+    }
+    messages.extend(history);
+    messages.push(latest);
+    messages.extend(plan.prompt.tail.iter().cloned());
+    Ok(CompletionRequest {
+        messages,
+        tools: plan.client_tools.tools.clone(),
+        tool_choice: plan.client_tools.tool_choice.clone(),
+        parallel_tool_calls: plan.client_tools.parallel_tool_calls,
+        sampling: sampling(plan),
+        user: None,
+        trace_id: plan.id.to_string(),
+    })
+}
+
+/// What the client set wins over the bot's settings; the model's own limit bounds the output.
+fn sampling(plan: &TurnPlan) -> Sampling {
+    let wanted = plan.sampling.max_tokens.unwrap_or(plan.settings.max_output_tokens);
+    Sampling {
+        temperature: plan.sampling.temperature.or(Some(plan.settings.temperature)),
+        top_p: plan.sampling.top_p.or(Some(plan.settings.top_p)),
+        max_tokens: Some(wanted.min(plan.engine.max_output_tokens()).max(1)),
+        ..plan.sampling.clone()
+    }
+}
+
+/// Tokens for the whole prompt: the setting, or the window less the output limit.
+fn context_budget(plan: &TurnPlan) -> usize {
+    let window = usize::try_from(plan.engine.context_window()).unwrap_or(usize::MAX);
+    match plan.settings.max_context_tokens {
+        0 => window.saturating_sub(usize::try_from(plan.settings.max_output_tokens).unwrap_or(0)).max(window / 4),
+        setting => usize::try_from(setting).unwrap_or(usize::MAX).min(window),
+    }
+}
+
+/// The assembled prompt as the turn log keeps it: what the model saw, with images replaced by their digests.
+pub(crate) fn snapshot(request: &CompletionRequest, sections: &[&str]) -> String {
+    let messages: Vec<Value> = request
+        .messages
+        .iter()
+        .map(|message| {
+            let mut shown = message.clone();
+            for Part::Image { url, .. } in &mut shown.parts {
+                *url = image_reference(url);
+            }
+            serde_json::to_value(&shown).unwrap_or(Value::Null)
+        })
+        .collect();
+    let mut snapshot = json!({"messages": messages, "parameters": request.sampling, "sections": sections});
+    if !request.tools.is_empty() {
+        snapshot["tools"] = request.tools.clone().into();
+        snapshot["tool_choice"] = request.tool_choice.clone().unwrap_or(Value::Null);
+    }
+    snapshot.to_string()
+}
+
+/// A remote URL as it is; inline data as its type and SHA-256.
+fn image_reference(url: &str) -> String {
+    let Some((header, data)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(',')) else {
+        return url.to_owned();
+    };
+    let kind = header.split(';').next().unwrap_or_default();
+    let digest: String = Sha256::digest(data.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digest};{kind}")
+}
+
+/// Seconds since 1970 with sub-second precision.
+pub(crate) fn epoch(at: Timestamp) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds since 1970 are below 2^52 until 2112")]
+    let microseconds = at.as_microsecond() as f64;
+    microseconds / 1_000_000.0
+}
+
+/// Milliseconds between two instants.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,400 @@
+//! The room's handle: begins turns, finds them, ends them, and sees every one of them to its stored end.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use deadpool_postgres::GenericClient;
+use greenroom_kit::{Address, AskError, Supervisor, SupervisorError, lock};
+use greenroom_protocol::event::Warning;
+use greenroom_protocol::{BotSlug, ErrorClass, TurnEvent, TurnHeader, TurnId};
+use greenroom_store::{Store, StoreError};
+use jiff::Timestamp;
+use ractor::Actor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::answer::EndWish;
+use crate::execute::FLUSH_INTERVAL;
+use crate::journal::{JournalOp, JournalQueue, Open, journal_child};
+use crate::log::{Stored, TurnLog};
+use crate::plan::TurnPlan;
+use crate::recovery::close_interrupted;
+use crate::turn::{Turn, TurnArgs, TurnRef, TurnShared};
+use crate::turn_logs::TurnLogs;
+
+/// How the room behaves.
+#[derive(Debug, Clone)]
+pub struct TurnsSettings {
+    /// How often the answer so far is written to the turn's row.
+    pub flush_interval: Duration,
+    /// How long the end of a turn may take to be stored before the turn is told as failed.
+    pub store_deadline: Duration,
+    /// How long a turn that asked for it goes on without viewers.
+    pub disconnect_grace: Duration,
+    /// How long turn logs are kept.
+    pub retention: Duration,
+}
+
+impl Default for TurnsSettings {
+    fn default() -> Self {
+        Self {
+            flush_interval: FLUSH_INTERVAL,
+            store_deadline: Duration::from_secs(30),
+            disconnect_grace: Duration::from_secs(2),
+            retention: Duration::from_secs(168 * 3600),
+        }
+    }
+}
+
+/// Why the room could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum TurnError {
+    /// No turn of this id.
+    #[error("turn not found")]
+    NotFound,
+    /// The database is away.
+    #[error("the store is not available")]
+    Storage,
+    /// The service is shutting down.
+    #[error("the service is shutting down")]
+    Draining,
+    /// A question to an actor failed.
+    #[error("the turn could not be started: {0}")]
+    Actor(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A group did not start.
+    #[error(transparent)]
+    Start(#[from] SupervisorError),
+    /// A stored turn that this version cannot read.
+    #[error("the stored turn cannot be read")]
+    Unreadable,
+}
+
+impl From<AskError> for TurnError {
+    fn from(error: AskError) -> Self {
+        Self::Actor(error.to_string())
+    }
+}
+
+impl TurnError {
+    /// The class under which a client learns of it.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotFound => ErrorClass::NotFound,
+            Self::Storage | Self::Draining => ErrorClass::Storage,
+            Self::Store(error) => error.class(),
+            Self::Actor(_) | Self::Start(_) | Self::Unreadable => ErrorClass::Internal,
+        }
+    }
+}
+
+/// What an abort did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abort {
+    /// The turn was told to end.
+    Aborted,
+    /// It had ended already.
+    AlreadyCompleted,
+}
+
+/// Running turns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TurnCounts {
+    /// All.
+    pub active: usize,
+    /// Those whose requester streams.
+    pub streaming: usize,
+}
+
+/// Handle to the room.
+#[derive(Clone)]
+pub struct Turns {
+    shared: Arc<TurnsShared>,
+}
+
+impl std::fmt::Debug for Turns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turns").field("counts", &self.counts()).finish()
+    }
+}
+
+pub(crate) struct TurnsShared {
+    group: Supervisor,
+    store: Store,
+    queue: Arc<JournalQueue>,
+    live: Mutex<HashMap<TurnId, (TurnRef, bool)>>,
+    tracker: TaskTracker,
+    draining: AtomicBool,
+    settings: TurnsSettings,
+    logs: TurnLogs,
+    journal: Address<crate::journal::JournalMsg>,
+}
+
+impl TurnsShared {
+    /// Sees a sealed turn to its end: waits until it is stored, announces it, and lets go of it.
+    pub(crate) fn conclude(self: &Arc<Self>, turn: Arc<TurnShared>) {
+        let room = self.clone();
+        self.tracker.spawn(async move {
+            match tokio::time::timeout(room.settings.store_deadline, turn.log.stored()).await {
+                Ok(Stored::As(_)) => turn.log.announce_end(),
+                Ok(Stored::Refused) => {
+                    turn.reseal_as_unstored();
+                    let _ = tokio::time::timeout(room.settings.store_deadline, async {
+                        while room.queue.holds(&turn.log) {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    })
+                    .await;
+                }
+                Err(_) => {
+                    turn.reseal_as_unstored();
+                    turn.log.stored().await;
+                }
+            }
+            lock(&room.live).remove(&turn.plan.id);
+        });
+    }
+}
+
+impl Turns {
+    /// Starts the journal and closes what a crash left open.
+    ///
+    /// # Errors
+    /// [`TurnError`] when the journal does not start or the database cannot be read.
+    pub async fn start(group: Supervisor, store: Store, settings: TurnsSettings) -> Result<Self, TurnError> {
+        let closed = close_interrupted(&store).await?;
+        if closed > 0 {
+            tracing::warn!(turns = closed, "closed turns that a crash had left open");
+        }
+        let queue = Arc::new(JournalQueue::default());
+        let (journal, spec) = journal_child(&group, queue.clone(), store.clone(), settings.retention);
+        group.add(spec).await?;
+        let logs = TurnLogs::new(store.clone());
+        let shared = TurnsShared {
+            group,
+            store,
+            queue,
+            live: Mutex::default(),
+            tracker: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+            settings,
+            logs,
+            journal,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Begins a turn: its row and first events are on their way to the journal, its actor runs.
+    ///
+    /// # Errors
+    /// [`TurnError::Storage`] while the database is away, [`TurnError::Draining`] during shutdown.
+    pub async fn begin(&self, plan: TurnPlan) -> Result<TurnRef, TurnError> {
+        let room = &self.shared;
+        if room.draining.load(Ordering::Acquire) {
+            return Err(TurnError::Draining);
+        }
+        if !room.store.is_available() {
+            return Err(TurnError::Storage);
+        }
+        let supervisor = room.group.cell().ok_or(AskError::Gone)?;
+        let shared = self.admit(plan);
+        let id = shared.plan.id.clone();
+        let address = Address::vacant(room.group.card(format!("turn:{id}"), "turn"));
+        address.card().set_state(greenroom_kit::State::Up);
+        let turn = TurnRef::live(shared.log.clone(), address.clone());
+        lock(&room.live).insert(id.clone(), (turn.clone(), shared.plan.stream));
+        let cancel = CancellationToken::new();
+        if shared.plan.cancel_on_disconnect {
+            self.watch_viewers(turn.clone(), cancel.clone());
+        }
+        let args = TurnArgs { shared, address, cancel: cancel.clone() };
+        if let Err(error) = Actor::spawn_linked(None, Turn, args, supervisor).await {
+            // The actor's guard, dropped with its arguments, has no state yet: nothing was begun.
+            cancel.cancel();
+            lock(&room.live).remove(&id);
+            return Err(TurnError::Actor(error.to_string()));
+        }
+        Ok(turn)
+    }
+
+    fn admit(&self, mut plan: TurnPlan) -> Arc<TurnShared> {
+        let started_at = Timestamp::now();
+        if plan.prompt.text.contains('\0') {
+            plan.prompt.text = plan.prompt.text.replace('\0', "\u{fffd}");
+        }
+        let header = Arc::new(TurnHeader {
+            turn_id: plan.id.clone(),
+            completion_id: greenroom_protocol::ids::completion_id(),
+            created: started_at.as_second(),
+            model: plan.engine.alias().to_owned(),
+            bot_id: plan.persona.slug.clone(),
+            user_id: plan.user.clone(),
+            trigger_message_id: Some(plan.trigger.clone()),
+        });
+        let log = TurnLog::new(header, plan.permit.take());
+        log.push_op(JournalOp::Open(Arc::new(Open {
+            created_at: started_at,
+            request_id: plan.request_id.to_string(),
+            path: plan.path.clone(),
+            stream: plan.stream,
+            user_prompt: plan.prompt.text.clone(),
+        })));
+        let warnings = std::mem::take(&mut plan.warnings);
+        let shared = Arc::new(TurnShared {
+            plan,
+            log,
+            queue: self.shared.queue.clone(),
+            started_at,
+            flush_interval: self.shared.settings.flush_interval,
+            wish: OnceLock::new(),
+            room: self.shared.clone(),
+        });
+        let mut events = vec![TurnEvent::Metadata(Box::new(shared.metadata()))];
+        if !warnings.is_empty() {
+            events.push(TurnEvent::Warning(Box::new(Warning { warnings, code: None })));
+        }
+        shared.append(events);
+        shared
+    }
+
+    /// Ends a turn some time after its last viewer has left.
+    fn watch_viewers(&self, turn: TurnRef, cancel: CancellationToken) {
+        let grace = self.shared.settings.disconnect_grace;
+        self.shared.tracker.spawn(async move {
+            let watch = async {
+                loop {
+                    turn.log().viewers_left().await;
+                    tokio::time::sleep(grace).await;
+                    if turn.log().viewers() == 0 {
+                        turn.end(EndWish::Disconnect);
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = watch => {}
+            }
+        });
+    }
+
+    /// A running turn.
+    #[must_use]
+    pub fn live(&self, id: &TurnId) -> Option<TurnRef> {
+        lock(&self.shared.live).get(id).map(|(turn, _)| turn.clone())
+    }
+
+    /// Whether any turn of the bot runs.
+    #[must_use]
+    pub fn is_busy(&self, bot: &BotSlug) -> bool {
+        lock(&self.shared.live).values().any(|(turn, _)| turn.header().bot_id == *bot)
+    }
+
+    /// The running turns of a bot.
+    #[must_use]
+    pub fn live_of(&self, bot: &BotSlug) -> Vec<TurnRef> {
+        let live = lock(&self.shared.live);
+        live.values().map(|(turn, _)| turn).filter(|turn| turn.header().bot_id == *bot).cloned().collect()
+    }
+
+    /// A turn to look at: the running one, or a finished one read back from the journal.
+    ///
+    /// # Errors
+    /// [`TurnError::NotFound`], or the database's error.
+    pub async fn attach(&self, id: &TurnId) -> Result<TurnRef, TurnError> {
+        if let Some(turn) = self.live(id) {
+            return Ok(turn);
+        }
+        let (header, events) = self.shared.logs.replay(id).await?.ok_or(TurnError::NotFound)?;
+        Ok(TurnRef::finished(TurnLog::from_journal(Arc::new(header), events, true)))
+    }
+
+    /// Stops a turn on request.
+    ///
+    /// # Errors
+    /// [`TurnError::NotFound`], or the database's error.
+    pub async fn abort(&self, id: &TurnId) -> Result<Abort, TurnError> {
+        match self.live(id) {
+            Some(turn) if turn.is_sealed() => Ok(Abort::AlreadyCompleted),
+            Some(turn) => {
+                turn.end(EndWish::Abort);
+                Ok(Abort::Aborted)
+            }
+            None => match self.shared.logs.status(id).await? {
+                Some(_) => Ok(Abort::AlreadyCompleted),
+                None => Err(TurnError::NotFound),
+            },
+        }
+    }
+
+    /// Stored turns.
+    #[must_use]
+    pub fn logs(&self) -> &TurnLogs {
+        &self.shared.logs
+    }
+
+    /// Running turns.
+    #[must_use]
+    pub fn counts(&self) -> TurnCounts {
+        let live = lock(&self.shared.live);
+        TurnCounts { active: live.len(), streaming: live.values().filter(|(_, stream)| *stream).count() }
+    }
+
+    /// How many turns wait to be written, and the age of the oldest in seconds.
+    #[must_use]
+    pub fn journal_lag(&self) -> (usize, f64) {
+        let (waiting, oldest) = self.shared.queue.lag();
+        (waiting, oldest.as_secs_f64())
+    }
+
+    /// Refuses new turns, lets the running ones finish within `limit`, ends the rest as errors with their text kept, and
+    /// waits until everything is stored.
+    pub async fn drain(&self, limit: Duration) {
+        let room = &self.shared;
+        room.draining.store(true, Ordering::Release);
+        room.tracker.close();
+        let all_done = async {
+            while !lock(&room.live).is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(limit, all_done).await.is_err() {
+            let rest: Vec<TurnRef> = lock(&room.live).values().map(|(turn, _)| turn.clone()).collect();
+            tracing::warn!(turns = rest.len(), "ending turns that did not finish in time");
+            for turn in &rest {
+                turn.end(EndWish::Shutdown);
+            }
+            let stored = async {
+                while !lock(&room.live).is_empty() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(5), stored).await;
+        }
+        let flushed = async {
+            while !room.queue.is_idle() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(5), flushed).await;
+    }
+
+    /// Deletes everything about a bot's turns inside the caller's transaction. Gives rows per table.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn purge(db: &impl GenericClient, bot: &BotSlug) -> Result<Vec<(String, i64)>, StoreError> {
+        TurnLogs::purge_on(db, bot).await
+    }
+
+    /// Makes the journal's actor panic, to test that nothing is lost by it.
+    #[doc(hidden)]
+    pub fn crash_journal(&self) {
+        let _ = self.shared.journal.crash();
+    }
+}
