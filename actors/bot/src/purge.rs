@@ -1,0 +1,78 @@
+//! Purging a bot: everything it has, in one transaction, while none of its turns runs. The profile stays.
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::Transaction;
+use greenroom_memory::Memory;
+use greenroom_protocol::BotSlug;
+use greenroom_turn::Turns;
+use serde::Serialize;
+use tokio::sync::OwnedRwLockWriteGuard;
+
+use crate::bots::{Bots, Inner};
+use crate::error::BotsError;
+use crate::repository::{ModelOverrideRepository, SettingRepository};
+
+/// What a purge removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PurgeResult {
+    /// The bot.
+    pub slug: BotSlug,
+    /// Tables of its own.
+    pub dropped_tables: Vec<String>,
+    /// Rows in shared tables.
+    pub deleted_rows: BTreeMap<String, i64>,
+}
+
+impl Bots {
+    /// Purges a bot. `force` allows a slug that no bot has; `confirm`, when given or demanded, must repeat the slug.
+    ///
+    /// # Errors
+    /// [`BotsError::UnknownBot`], [`BotsError::Refused`] for a wrong confirmation, [`BotsError::Running`], the database.
+    pub async fn purge(&self, slug: &str, force: bool, confirm: Option<&str>) -> Result<PurgeResult, BotsError> {
+        let slug = BotSlug::parse(slug).map_err(|_| BotsError::UnknownBot(slug.to_owned()))?;
+        if confirm.is_none() && self.inner.settings.confirm_purges {
+            return Err(BotsError::Refused("confirm is required and must repeat the slug".into()));
+        }
+        if confirm.is_some_and(|text| BotSlug::parse(text).ok().as_ref() != Some(&slug)) {
+            return Err(BotsError::Refused("confirm does not match the slug".into()));
+        }
+        self.complete(move |inner| async move {
+            let _one_at_a_time = inner.writing().await;
+            if !force && !inner.house.load().directory.get(&slug).is_some_and(|bot| bot.is_stored) {
+                return Err(BotsError::UnknownBot(slug.to_string()));
+            }
+            let _closed = inner.closed(&slug)?;
+            let mut db = inner.store.connection().await?;
+            let transaction = inner.transaction(&mut db).await?;
+            let result = purge_rows(&transaction, &slug).await?;
+            inner.commit(transaction).await?;
+            inner.switches.clear(Some(&slug));
+            inner.memory.purged(&slug);
+            Ok(result)
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// Keeps the bot's turns from beginning as long as the guard lives.
+    pub(crate) fn closed(&self, slug: &BotSlug) -> Result<Option<OwnedRwLockWriteGuard<()>>, BotsError> {
+        match self.house.load().addresses.get(slug) {
+            Some(address) => address.close().map(Some),
+            None if self.turns.is_busy(slug) => Err(BotsError::Running(slug.clone())),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Removes the bot's rows and tables, from the top room down.
+pub(crate) async fn purge_rows(transaction: &Transaction<'_>, slug: &BotSlug) -> Result<PurgeResult, BotsError> {
+    let mut deleted_rows = BTreeMap::new();
+    deleted_rows.insert("runtime_settings".to_owned(), SettingRepository::purge_on(transaction, slug).await?);
+    let switches = ModelOverrideRepository::clear_on(transaction, Some(slug)).await?;
+    deleted_rows.insert("model_overrides".to_owned(), switches);
+    deleted_rows.extend(Turns::purge(transaction, slug).await?);
+    let dropped_tables = Memory::purge(transaction, slug).await?;
+    Ok(PurgeResult { slug: slug.clone(), dropped_tables, deleted_rows })
+}
