@@ -1,0 +1,123 @@
+//! One alias bound to what serves it. An engine keeps its definition and its provider through any reload, so a turn ends
+//! with the model it began with.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalogue::{Entry, Serving};
+use crate::definition::{Capabilities, ModelDefinition};
+use crate::echo;
+use crate::error::ProviderError;
+use crate::event::CompletionRequest;
+use crate::openai::call::Call;
+use crate::prompt;
+use crate::provider::Lease;
+use crate::settings::ProviderSettings;
+use crate::stream::{Prepared, ProviderStream};
+use crate::transport::Transport;
+
+/// A model ready to be called. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) serving: Serving,
+    pub(crate) settings: Arc<ProviderSettings>,
+    pub(crate) transport: Transport,
+    /// The model called last, for `/status`.
+    pub(crate) last_called: Arc<ArcSwapOption<ModelDefinition>>,
+}
+
+impl Engine {
+    /// The alias as it is spelled in the catalogue.
+    #[must_use]
+    pub fn alias(&self) -> &str {
+        &self.entry.definition.alias
+    }
+
+    /// What the alias stands for.
+    #[must_use]
+    pub fn definition(&self) -> &ModelDefinition {
+        &self.entry.definition
+    }
+
+    /// What the model can do.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.entry.definition.capabilities()
+    }
+
+    /// Tokens that fit the model.
+    #[must_use]
+    pub fn context_window(&self) -> u64 {
+        self.entry.definition.context_window()
+    }
+
+    /// Most tokens it generates.
+    #[must_use]
+    pub fn max_output_tokens(&self) -> u32 {
+        self.entry.definition.max_output_tokens(self.settings.default_max_tokens)
+    }
+
+    /// Name of its provider's actor, `provider:<name>`.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.serving.provider.name
+    }
+
+    /// Calls the model and returns as soon as there is something to pass on. Until then the call may be tried again;
+    /// from then on it is not.
+    ///
+    /// # Errors
+    /// [`ProviderError`], typed; never as text of the answer. [`ProviderError::Cancelled`] as soon as `cancel` is, at
+    /// any time, with the connection closed.
+    pub async fn stream(
+        &self,
+        request: CompletionRequest,
+        cancel: CancellationToken,
+    ) -> Result<ProviderStream, ProviderError> {
+        // boxed: what opening a call needs is gone when the stream is open, and callers stay small
+        let opening = Box::pin(self.open(request, cancel.clone()));
+        tokio::select! { biased;
+            () = cancel.cancelled() => Err(ProviderError::Cancelled),
+            opened = opening => opened,
+        }
+    }
+
+    async fn open(
+        &self,
+        request: CompletionRequest,
+        cancel: CancellationToken,
+    ) -> Result<ProviderStream, ProviderError> {
+        let definition = &self.entry.definition;
+        let model = definition.model_id.clone().unwrap_or_else(|| definition.alias.as_str().into());
+        let lease = self.serving.provider.lease(model).await?;
+        self.last_called.store(Some(self.entry.definition.clone()));
+        match (self.serving.provider.endpoint(), &self.serving.target) {
+            (Some(endpoint), Some(target)) => {
+                let call = Call {
+                    target,
+                    endpoint,
+                    definition,
+                    request: &request,
+                    timeouts: &self.settings.timeouts,
+                    transport: &self.transport,
+                };
+                Ok(ProviderStream::new(call.open(lease, cancel).await?))
+            }
+            _ => Ok(echoed(definition, &request, lease, cancel)),
+        }
+    }
+}
+
+fn echoed(
+    definition: &ModelDefinition,
+    request: &CompletionRequest,
+    mut lease: Lease,
+    cancel: CancellationToken,
+) -> ProviderStream {
+    let batches = echo::answer(request, &definition.alias);
+    lease.answered(None);
+    ProviderStream::new(Prepared::new(batches, prompt::characters(&request.messages), cancel, lease))
+}
