@@ -6,7 +6,11 @@ use std::process::ExitCode;
 use greenroom_test_support::load::{self, StagePlan};
 
 /// Limits far above what is measured, so that none of them is.
-const SERVER_CONFIG: &str = "";
+const SERVER_CONFIG: &str = r"
+[limits]
+connections = 20000
+max_turns = 20000
+";
 
 fn main() -> ExitCode {
     load::main(StagePlan {
