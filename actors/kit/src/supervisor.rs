@@ -21,6 +21,8 @@ use crate::lock;
 
 /// The reason with which an actor stops itself because its work is done; it is not started again.
 const RETIRED: &str = "ended";
+/// The reason with which supervisors stop their children.
+const SHUTDOWN: &str = "shutdown";
 /// How long a child gets to stop before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long adding a child may take, its `pre_start` included.
@@ -190,7 +192,7 @@ impl Supervisor {
         let limit = STOP_GRACE * 4;
         let _ = self.address.ask(limit, Msg::StopAll).await;
         if let Some(actor) = self.address.actor() {
-            let _ = actor.stop_and_wait(Some("shutdown".into()), Some(limit)).await;
+            let _ = actor.stop_and_wait(Some(SHUTDOWN.into()), Some(limit)).await;
         }
         self.address.card().set_state(State::Stopped);
     }
@@ -226,7 +228,7 @@ struct SupervisorState {
 impl SupervisorState {
     fn ended(&mut self, who: &ActorCell, why: &str) -> Result<(), ActorProcessingErr> {
         let Some(name) = self.names.remove(&who.get_id()) else {
-            if why != RETIRED {
+            if why != RETIRED && why != SHUTDOWN {
                 tracing::warn!(group = self.address.card().name(), why, "unsupervised child failed");
             }
             return Ok(());
@@ -285,7 +287,7 @@ impl SupervisorState {
         let Some(child) = self.children.remove(name) else { return };
         if let Some(cell) = child.running {
             self.names.remove(&cell.get_id());
-            if cell.stop_and_wait(Some("shutdown".into()), Some(STOP_GRACE)).await.is_err() {
+            if cell.stop_and_wait(Some(SHUTDOWN.into()), Some(STOP_GRACE)).await.is_err() {
                 cell.kill();
             }
         }
@@ -385,7 +387,7 @@ impl Actor for SupervisorActor {
     async fn post_stop(&self, me: ActorRef<Told<Msg>>, st: &mut SupervisorState) -> Result<(), ActorProcessingErr> {
         st.stop_all().await;
         // What is left are unsupervised children.
-        me.get_cell().stop_children_and_wait(Some("shutdown".into()), Some(STOP_GRACE)).await;
+        me.get_cell().stop_children_and_wait(Some(SHUTDOWN.into()), Some(STOP_GRACE)).await;
         Ok(())
     }
 }

@@ -28,11 +28,14 @@ pub(crate) async fn execute(
     answer.asked_at = Some(Instant::now());
     // The prompt is rendered for the turn log while the model's answer is under way.
     let kept = request.clone();
-    let (stream, ()) = tokio::join!(shared.plan.engine.stream(request, cancel.clone()), async {
-        shared.record(JournalOp::Snapshot(snapshot(&kept, sections).into()));
+    let asking = Box::pin(async {
+        tokio::join!(shared.plan.engine.stream(request, cancel.clone()), async {
+            shared.record(JournalOp::Snapshot(snapshot(&kept, sections).into()));
+        })
+        .0
     });
+    let mut stream = asking.await.map_err(failure)?;
     drop(kept);
-    let mut stream = stream.map_err(failure)?;
     let mut relay = Relay::new(shared);
     let mut finish = FinishReason::Stop;
     while let Some(batch) = stream.next().await {

@@ -39,6 +39,20 @@ pub(crate) async fn run(
     clock: &mut StageClock,
     cancel: &CancellationToken,
 ) -> Result<FinishReason, TurnFailure> {
+    // Boxed, so that what the preparing stages needed is not kept for the life of the stream.
+    let (request, sections) = Box::pin(prepare(shared, clock)).await?;
+    clock.enter(Stage::Execute);
+    answer.prompt_chars = request.messages.iter().map(|message| message.content.chars().count()).sum();
+    let finish = execute(shared, request, &sections, answer, cancel).await?;
+    clock.enter(Stage::PostProcess);
+    Ok(finish)
+}
+
+/// The stages before the model is asked: the request, and the names of its prompt's sections.
+async fn prepare(
+    shared: &Arc<TurnShared>,
+    clock: &mut StageClock,
+) -> Result<(CompletionRequest, Vec<&'static str>), TurnFailure> {
     let plan = &shared.plan;
     pre_process(shared).await?;
     clock.enter(Stage::ContextBuild);
@@ -49,11 +63,7 @@ pub(crate) async fn run(
     let history = history_filter(plan, past);
     clock.enter(Stage::MessageAssembly);
     let request = message_assembly(shared, &mut prompt, history)?;
-    clock.enter(Stage::Execute);
-    answer.prompt_chars = request.messages.iter().map(|message| message.content.chars().count()).sum();
-    let finish = execute(shared, request, &prompt.names(), answer, cancel).await?;
-    clock.enter(Stage::PostProcess);
-    Ok(finish)
+    Ok((request, prompt.names()))
 }
 
 /// Opens the bot's memory and hands the user's message to the journal, before anything else can fail.

@@ -120,9 +120,9 @@ pub(crate) async fn write_now(store: &Store, log: &Arc<TurnLog>) -> Result<(), S
 }
 
 async fn write_for_ever(queue: Arc<JournalQueue>, store: Store) {
-    let mut pause = PAUSES.0;
+    let (mut pause, mut last) = (PAUSES.0, Instant::now());
     loop {
-        let batch = shares(queue.take().await);
+        let batch = shares(queue.take(last).await);
         let began = Instant::now();
         match write(&store, &batch).await {
             Ok(()) => {
@@ -144,6 +144,7 @@ async fn write_for_ever(queue: Arc<JournalQueue>, store: Store) {
                 queue.done();
             }
         }
+        last = Instant::now();
         let (logs, oldest) = queue.lag();
         metrics::gauge!("greenroom_journal_waiting_turns").set(logs as f64);
         metrics::gauge!("greenroom_journal_lag_seconds").set(oldest.as_secs_f64());

@@ -12,6 +12,9 @@ use crate::log::TurnLog;
 
 /// Longest time an event waits before it is written.
 const BEHIND: Duration = Duration::from_millis(20);
+/// Pause between two commits under load. An idle journal writes an urgent turn at once; a busy one lets the ends of other
+/// turns gather for this long, so that many share the cost of one commit.
+const GATHER: Duration = Duration::from_millis(4);
 /// Most turns in one commit.
 const BATCH: usize = 512;
 
@@ -54,15 +57,19 @@ impl JournalQueue {
         }
     }
 
-    /// Waits for something to write and takes it in hand.
-    pub(crate) async fn take(&self) -> Vec<Arc<TurnLog>> {
+    /// Waits for something to write and takes it in hand. `last` is when the commit before this one ended.
+    pub(crate) async fn take(&self, last: Instant) -> Vec<Arc<TurnLog>> {
         loop {
             let since = lock(&self.waiting).since;
             match since {
                 None => self.wake.notified().await,
+                Some(since) if self.urgent.load(Ordering::Acquire) => {
+                    tokio::time::sleep_until((last + GATHER).min(since + BEHIND).into()).await;
+                    return self.take_now();
+                }
                 Some(since) => {
                     let due = since + BEHIND;
-                    if self.urgent.load(Ordering::Acquire) || Instant::now() >= due {
+                    if Instant::now() >= due {
                         return self.take_now();
                     }
                     let _ = tokio::time::timeout_at(due.into(), self.wake.notified()).await;
