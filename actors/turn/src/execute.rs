@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use greenroom_protocol::event::{ClientToolCall, TurnMetadata};
 use greenroom_protocol::{ErrorClass, FinishReason, TurnEvent};
-use greenroom_provider::{CompletionRequest, ProviderError, ProviderEvent};
+use greenroom_provider::{CompletionRequest, ProviderError, ProviderEvent, ProviderStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, TurnFailure};
@@ -16,6 +17,9 @@ use crate::voice::EmoteFilter;
 
 /// Largest answer, in bytes; a model that does not stop is stopped.
 const LONGEST_ANSWER: usize = 8 * 1024 * 1024;
+
+/// Most events that are passed on together.
+const MOST_AT_ONCE: usize = 256;
 
 /// Streams one model call into the log.
 pub(crate) async fn execute(
@@ -39,8 +43,9 @@ pub(crate) async fn execute(
     let mut relay = Relay::new(shared);
     let mut finish = FinishReason::Stop;
     while let Some(batch) = stream.next().await {
+        let (batch, broken) = gather(&mut stream, batch.map_err(failure)?).await;
         let mut events = Vec::new();
-        for event in batch.map_err(failure)? {
+        for event in batch {
             match event {
                 ProviderEvent::Text(piece) => relay.text(&piece, answer, &mut events),
                 ProviderEvent::Reasoning(_) => {}
@@ -72,6 +77,9 @@ pub(crate) async fn execute(
         if !events.is_empty() {
             relay.pass(events, answer);
         }
+        if let Some(error) = broken {
+            return Err(failure(error));
+        }
         if answer.text.len() > LONGEST_ANSWER {
             return Err(TurnFailure::new(ErrorClass::ProviderRefused, "the model's answer is larger than 8 MiB"));
         }
@@ -82,6 +90,25 @@ pub(crate) async fn execute(
         finish = FinishReason::ToolCalls;
     }
     Ok(finish)
+}
+
+/// Adds what the provider has ready to a batch, without waiting for more: pieces that arrived together go into the log,
+/// wake its viewers and leave in one write together. They stay separate pieces. An error that follows them is given
+/// beside them, so that they are not lost with it.
+async fn gather(
+    stream: &mut ProviderStream,
+    mut batch: Vec<ProviderEvent>,
+) -> (Vec<ProviderEvent>, Option<ProviderError>) {
+    while batch.len() < MOST_AT_ONCE {
+        // The connection's task hands over one chunk at a time; this lets it hand over the next.
+        tokio::task::yield_now().await;
+        match stream.next().now_or_never() {
+            Some(Some(Ok(more))) => batch.extend(more),
+            Some(Some(Err(error))) => return (batch, Some(error)),
+            Some(None) | None => break,
+        }
+    }
+    (batch, None)
 }
 
 /// Passes pieces from the model to the log.

@@ -14,7 +14,7 @@ use crate::log::TurnLog;
 const BEHIND: Duration = Duration::from_millis(20);
 /// Pause between two commits under load. An idle journal writes an urgent turn at once; a busy one lets the ends of other
 /// turns gather for this long, so that many share the cost of one commit.
-const GATHER: Duration = Duration::from_millis(4);
+const GATHER: Duration = Duration::from_millis(2);
 /// Most turns in one commit.
 const BATCH: usize = 512;
 
