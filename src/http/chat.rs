@@ -174,7 +174,7 @@ type Beginning = Pin<Box<dyn Future<Output = Result<(TurnRef, Watching), BotsErr
 /// What the request's headers say about frames.
 pub(super) fn frame_options(call: &Call) -> FrameOptions {
     let off = call.header("x-service-events").is_some_and(|value| value.trim().eq_ignore_ascii_case("off"));
-    FrameOptions { service_events: !off, ..FrameOptions::default() }
+    FrameOptions { service_events: !off, tool_deltas: call.header_is_on("x-tool-deltas"), ..FrameOptions::default() }
 }
 
 fn turn_stream(

@@ -26,11 +26,14 @@ pub struct FrameOptions {
     pub service_events: bool,
     /// The OpenAI usage chunk (`stream_options.include_usage`).
     pub include_usage: bool,
+    /// `delta.tool_calls` also for tools that the server runs itself; on by request header `X-Tool-Deltas: on`. Off
+    /// otherwise, because SDKs take them for calls to be executed.
+    pub tool_deltas: bool,
 }
 
 impl Default for FrameOptions {
     fn default() -> Self {
-        Self { service_events: true, include_usage: false }
+        Self { service_events: true, include_usage: false, tool_deltas: false }
     }
 }
 
@@ -44,6 +47,8 @@ pub struct FrameEncoder {
     role_due: bool,
     /// The answer ends with calls of the client's own tools.
     handed_over: bool,
+    /// A batch of the server's own tools was shown as deltas and is not closed yet.
+    open_batch: bool,
 }
 
 impl FrameEncoder {
@@ -56,12 +61,15 @@ impl FrameEncoder {
             header.created,
             quote(&header.model)
         );
-        Self { header, options, common, role_due: cursor == 0, handed_over: false }
+        Self { header, options, common, role_due: cursor == 0, handed_over: false, open_batch: false }
     }
 
     /// Appends the frame of event number `seq` (from 1) to `out`; some events have none for this viewer. After the
     /// terminal event of an answer that is not broken, the end marker follows.
     pub fn encode(&mut self, seq: u64, event: &TurnEvent, out: &mut Vec<u8>) {
+        if self.options.tool_deltas {
+            self.tool_delta(event, out);
+        }
         match event {
             TurnEvent::Text(text) => {
                 let role = self.take_role();
@@ -97,17 +105,39 @@ impl FrameEncoder {
         }
     }
 
+    /// The frames of the server's own tool batches (http-api §3.5): they stand before the frame of the event they belong
+    /// to and have no id, so that a cursor still names an event.
+    fn tool_delta(&mut self, event: &TurnEvent, out: &mut Vec<u8>) {
+        let (delta, finish) = match event {
+            TurnEvent::ToolCall(call) => {
+                self.open_batch = true;
+                let calls = json!([{"index": call.index, "id": call.call_id, "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments.to_string()}}]);
+                (format!(r#"{{{}"tool_calls":{calls}}}"#, self.take_role()), None)
+            }
+            TurnEvent::ToolResult(_) => return,
+            _ if std::mem::take(&mut self.open_batch) => ("{}".to_owned(), Some(FinishReason::ToolCalls)),
+            _ => return,
+        };
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(self.chunk_json(&delta, finish).as_bytes());
+        out.extend_from_slice(b"\n\n");
+    }
+
     fn take_role(&mut self) -> &'static str {
         if std::mem::take(&mut self.role_due) { r#""role":"assistant","# } else { "" }
     }
 
     fn chunk(&self, seq: u64, delta: &str, finish: Option<FinishReason>, out: &mut Vec<u8>) {
+        write_frame(seq, &self.chunk_json(delta, finish), out);
+    }
+
+    fn chunk_json(&self, delta: &str, finish: Option<FinishReason>) -> String {
         let reason = finish.map_or_else(|| "null".into(), |reason| quote(reason.as_str()));
-        let frame = format!(
+        format!(
             r#"{{{},"object":"chat.completion.chunk","choices":[{{"index":0,"delta":{delta},"finish_reason":{reason}}}]}}"#,
             self.common
-        );
-        write_frame(seq, &frame, out);
+        )
     }
 
     fn finish(&self, seq: u64, finish: &Finish, out: &mut Vec<u8>) {
@@ -314,7 +344,7 @@ mod tests {
 
     #[test]
     fn strict_clients_see_only_openai_chunks() {
-        let options = FrameOptions { service_events: false, include_usage: true };
+        let options = FrameOptions { service_events: false, include_usage: true, tool_deltas: false };
         let (frames, done) = frames(&events(), options, 0);
         assert!(done);
         let kinds: Vec<_> = frames.iter().map(|f| f["object"].as_str().unwrap_or_default()).collect();
@@ -322,6 +352,55 @@ mod tests {
         assert_eq!(kinds.iter().filter(|k| **k == "chat.completion.chunk").count(), 5);
         assert_eq!(frames[5]["choices"], json!([]));
         assert_eq!(frames[5]["usage"]["prompt_tokens"], 2);
+    }
+
+    #[test]
+    fn the_servers_own_tools_are_deltas_only_on_request() {
+        let call = ToolCallStarted {
+            call_id: "c1".into(),
+            name: "time".into(),
+            arguments: json!({"zone": "UTC"}),
+            index: 0,
+            iteration: 1,
+            provider: None,
+            ts: 1.0,
+        };
+        let result = ToolCallEnded {
+            call_id: "c1".into(),
+            name: "time".into(),
+            result: "noon".into(),
+            result_truncated: false,
+            ok: true,
+            duration_ms: 1.0,
+            iteration: 1,
+            provider: None,
+            ts: 1.0,
+        };
+        let events = [
+            TurnEvent::ToolCall(Box::new(call)),
+            TurnEvent::ToolResult(Box::new(result)),
+            TurnEvent::Text("noon".into()),
+        ];
+        let kinds = |options| {
+            let (frames, _) = frames(&events, options, 0);
+            let kind = |frame: &Value| {
+                let choice = &frame["choices"][0];
+                match (choice["delta"]["tool_calls"].is_array(), choice["finish_reason"].as_str()) {
+                    (true, _) => "delta".to_owned(),
+                    (false, Some(reason)) => reason.to_owned(),
+                    (false, None) => frame["object"].as_str().unwrap_or_default().to_owned(),
+                }
+            };
+            frames.iter().map(kind).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            kinds(FrameOptions::default()),
+            ["service.tool_call", "service.tool_result", "chat.completion.chunk"]
+        );
+        assert_eq!(
+            kinds(FrameOptions { tool_deltas: true, ..FrameOptions::default() }),
+            ["delta", "service.tool_call", "service.tool_result", "tool_calls", "chat.completion.chunk"]
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ fn turn(op: Op) -> Op {
     op.body("ChatRequest")
         .refuses(400, "There is no user message, no model, or a wish that cannot be met")
         .header("X-Service-Events", text(), "`off` leaves the four kinds of service frames out")
+        .header("X-Tool-Deltas", text(), "`on` shows the server's own tool calls as `delta.tool_calls` too")
         .header("X-Cancel-On-Disconnect", text(), "`true` ends the turn some time after its last viewer has left")
         .answers_either(
             200,
