@@ -1,7 +1,8 @@
 //! Runtime settings (http-api §9.1). Which value wins, and why, is the bot room's; it is shown beside the rows.
 
-use greenroom_bot::{ScopeType, SettingDraft, SettingFilter, SettingPlace, SettingRow, wire_time};
+use greenroom_bot::{ScopeType, SettingDraft, SettingFilter, SettingPlace, SettingRow};
 use greenroom_protocol::ErrorClass;
+use greenroom_protocol::time::wire_time;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};

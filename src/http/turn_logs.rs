@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use greenroom_bot::wire_time;
 use greenroom_protocol::TurnId;
 use greenroom_protocol::fields::{Field, Fields};
 use greenroom_protocol::status::TurnStatus;
+use greenroom_protocol::time::wire_time;
 use greenroom_turn::{ToolCallFilter, TurnDetail, TurnFilter};
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -88,9 +88,8 @@ pub async fn list(call: Call) -> Answer {
     let page = call.house.turns.logs().list(&filter).await.map_err(|error| ApiError::from(error).away(AWAY))?;
     let full = i64::try_from(page.turns.len()).is_ok_and(|count| count == filter.limit);
     let next_cursor = page.turns.last().filter(|_| full).map(|last| cursor_text(last.created_at, &last.id));
-    let turns: Vec<Value> = page.turns.iter().map(|turn| with_wire_time(json!(turn), turn.created_at)).collect();
     answer::json(&json!({
-        "turns": turns,
+        "turns": page.turns,
         "total_count": page.total_count,
         "next_cursor": next_cursor,
         "filters": {
@@ -108,11 +107,6 @@ fn preview_chars(fields: &mut Fields<'_>) -> i32 {
         Field::Value(number) => i32::try_from(number).unwrap_or(300),
         Field::Absent | Field::Null => 300,
     }
-}
-
-fn with_wire_time(mut value: Value, created_at: Timestamp) -> Value {
-    value["created_at"] = wire_time(created_at).into();
-    value
 }
 
 /// `GET /v1/turn-logs/{turn_id}`. With `wait_s` and `If-None-Match` the answer waits for a change.
@@ -140,7 +134,7 @@ pub async fn get(call: Call) -> Answer {
 }
 
 fn detail(turn: &TurnDetail) -> Result<(Response<DoorBody>, HeaderValue), ApiError> {
-    let body = with_wire_time(json!(turn), turn.created_at);
+    let body = json!(turn);
     let digest = Sha256::digest(body.to_string());
     let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..12]));
     let tag = HeaderValue::from_str(&tag).map_err(|error| ApiError::Internal(error.to_string()))?;
@@ -183,17 +177,9 @@ pub async fn tool_calls(call: Call) -> Answer {
     fields.finish()?;
     let found = call.house.turns.logs().tool_calls(&filter).await;
     let found = found.map_err(|error| ApiError::from(error).away(AWAY))?;
-    let events: Vec<Value> = found
-        .iter()
-        .map(|event| {
-            let mut value = with_wire_time(json!(event), event.created_at);
-            value["message_timestamp"] = wire_time(event.message_timestamp).into();
-            value
-        })
-        .collect();
     answer::json(&json!({
-        "total_count": events.len(),
-        "events": events,
+        "total_count": found.len(),
+        "events": found,
         "filters": {
             "bot_id": filter.bot_id, "user_id": filter.user_id, "after": after.map(wire_time),
             "before": before.map(wire_time), "limit": filter.limit,

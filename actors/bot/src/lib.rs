@@ -38,7 +38,7 @@ pub use error::BotsError;
 pub use lanes::{QUEUE_LIMIT, Rule};
 pub use layers::{Effective, Layer, Setting, Source};
 pub use mask::MASK;
-pub use profile::{BotProfile, BotType, Character, IfMatch, wire_time};
+pub use profile::{BotProfile, BotType, Character, IfMatch};
 pub use profiles::{Deleted, ProfileFilter, ProfilePage};
 pub use purge::PurgeResult;
 pub use repository::{SettingFilter, SettingRow};

@@ -272,12 +272,6 @@ pub struct BotProfile {
     pub updated_at: Timestamp,
 }
 
-/// A time on the wire: UTC with microseconds and a `Z`.
-#[must_use]
-pub fn wire_time(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
-}
-
 /// A version condition of a write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum IfMatch {
@@ -346,7 +340,7 @@ mod tests {
     #[test]
     fn versions_compare_as_times() {
         let version: Timestamp = "2026-05-13T10:00:00.123456Z".parse().unwrap();
-        assert_eq!(wire_time(version), "2026-05-13T10:00:00.123456Z");
+        assert_eq!(greenroom_protocol::time::wire_time(version), "2026-05-13T10:00:00.123456Z");
         assert!(IfMatch::parse("\"2026-05-13T10:00:00.123456Z\"").allows(version));
         assert!(IfMatch::parse("\"x\", W/\"2026-05-13T10:00:00.123456+00:00\"").allows(version));
         assert!(!IfMatch::parse("2026-05-13T10:00:00.123457Z").allows(version));

@@ -17,9 +17,10 @@ use crate::directory::Bot;
 use crate::draft::{Edit, ProfileDraft};
 use crate::error::BotsError;
 use crate::namespace::table_prefix;
-use crate::profile::{BotProfile, Character, IfMatch, wire_time};
+use crate::profile::{BotProfile, Character, IfMatch};
 use crate::purge::{PurgeResult, purge_rows};
 use crate::repository::{ModelOverrideRepository, ProfileRepository};
+use greenroom_protocol::time::wire_time;
 
 /// Which profiles to list.
 #[derive(Debug, Clone, PartialEq, Eq)]

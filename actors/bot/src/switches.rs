@@ -145,7 +145,7 @@ impl Bots {
         })
         .await?;
         switched.message = format!("Model '{alias}' answers from the next request on");
-        switched.expires_at = Some(crate::profile::wire_time(expires_at));
+        switched.expires_at = Some(greenroom_protocol::time::wire_time(expires_at));
         Ok(switched)
     }
 }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::directory::Bot;
 use crate::mask::masked;
-use crate::profile::{scope_word, wire_time};
+use crate::profile::scope_word;
+use greenroom_protocol::time::wire_time;
 
 /// Who reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

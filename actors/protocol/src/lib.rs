@@ -13,6 +13,7 @@ pub mod ids;
 pub mod message;
 pub mod sse;
 pub mod status;
+pub mod time;
 pub mod usage;
 
 pub use chat::{ChatRequest, Sampling};

@@ -93,8 +93,10 @@ pub struct DefinitionView {
     /// Every other field that is set, secrets masked.
     pub extra: Option<Map<String, Value>>,
     /// First definition.
+    #[serde(serialize_with = "greenroom_protocol::time::serialize")]
     pub created_at: Timestamp,
     /// Last change.
+    #[serde(serialize_with = "greenroom_protocol::time::serialize")]
     pub updated_at: Timestamp,
 }
 

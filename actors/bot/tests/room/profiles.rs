@@ -86,7 +86,7 @@ async fn updates_are_presence_aware_and_versioned() {
     let house = house().await;
     let bots = &house.bots;
     let first = bots.profile("nova").unwrap();
-    let version = IfMatch::parse(&greenroom_bot::wire_time(first.profile.updated_at));
+    let version = IfMatch::parse(&greenroom_protocol::time::wire_time(first.profile.updated_at));
     let patched = bots.patch_profile("NOVA", &json!({"color": "cyan"}), version.clone()).await.unwrap();
     assert_eq!(patched.character().color.as_deref(), Some("cyan"));
     assert_eq!(patched.character().default_model.as_deref(), Some("fake"));

@@ -58,6 +58,7 @@ pub struct TurnSummary {
     /// Turn id.
     pub id: String,
     /// When it began.
+    #[serde(serialize_with = "greenroom_protocol::time::serialize")]
     pub created_at: Timestamp,
     /// The request it came by.
     pub request_id: String,
@@ -105,6 +106,7 @@ pub struct TurnDetail {
     /// Turn id.
     pub id: String,
     /// When it began.
+    #[serde(serialize_with = "greenroom_protocol::time::serialize")]
     pub created_at: Timestamp,
     /// The request it came by.
     pub request_id: String,
@@ -171,6 +173,7 @@ pub struct ToolCallEvent {
     /// Turn id.
     pub turn_id: String,
     /// When the turn began.
+    #[serde(serialize_with = "greenroom_protocol::time::serialize")]
     pub created_at: Timestamp,
     /// The request it came by.
     pub request_id: String,
@@ -185,6 +188,7 @@ pub struct ToolCallEvent {
     /// Always `user`.
     pub message_role: &'static str,
     /// When the message was said.
+    #[serde(serialize_with = "greenroom_protocol::time::serialize")]
     pub message_timestamp: Timestamp,
     /// How many calls.
     pub tool_call_count: usize,
