@@ -16,6 +16,7 @@ pub struct Completion {
     error: Option<ErrorBody>,
     usage: Option<crate::usage::Usage>,
     token_usage: Option<crate::usage::TokenUsage>,
+    animation: Option<String>,
 }
 
 impl Completion {
@@ -36,11 +37,16 @@ impl Completion {
             TurnEvent::Complete(complete) => {
                 self.usage = Some(complete.usage);
                 self.token_usage.clone_from(&complete.token_usage);
+                self.animation.clone_from(&complete.animation);
                 if complete.status == crate::TurnStatus::Cancelled {
                     self.finish = Some(FinishReason::Cancelled);
                 }
             }
-            TurnEvent::Metadata(_) | TurnEvent::ToolCall(_) | TurnEvent::ToolResult(_) | TurnEvent::Usage(_) => {}
+            TurnEvent::Metadata(_)
+            | TurnEvent::ToolCall(_)
+            | TurnEvent::ToolResult(_)
+            | TurnEvent::Animation(_)
+            | TurnEvent::Usage(_) => {}
         }
     }
 
@@ -77,6 +83,9 @@ impl Completion {
                 "trigger_message_id": header.trigger_message_id, "token_usage": self.token_usage,
             },
         });
+        if let Some(animation) = self.animation {
+            answer["service"]["animation"] = animation.into();
+        }
         if !self.warnings.is_empty() {
             answer["service"]["warnings"] = self.warnings.into();
         }

@@ -186,6 +186,8 @@ pub enum TurnEvent {
     ToolCall(Box<ToolCallStarted>),
     /// The server finished a tool.
     ToolResult(Box<ToolCallEnded>),
+    /// The avatar animation that goes with the answer.
+    Animation(Box<str>),
     /// Generation is over. `model` is the provider's real model name when it reported one.
     Finish(Box<Finish>),
     /// Token totals, for clients that asked for them.
@@ -216,6 +218,7 @@ impl TurnEvent {
             Self::ClientToolCall(_) => "client_tool_call",
             Self::ToolCall(_) => "tool_call",
             Self::ToolResult(_) => "tool_result",
+            Self::Animation(_) => "animation",
             Self::Finish(_) => "finish",
             Self::Usage(_) => "usage",
             Self::Complete(_) => "complete",

@@ -93,6 +93,7 @@ impl FrameEncoder {
                 }
             }
             TurnEvent::Warning(warning) => self.service(seq, "warning", warning, out),
+            TurnEvent::Animation(animation) => self.service(seq, "animation", &AnimationFrame { animation }, out),
             TurnEvent::Metadata(metadata) => self.if_wanted(seq, "turn_metadata", &MetadataFrame(metadata), out),
             TurnEvent::ToolCall(call) => self.if_wanted(seq, "tool_call", &ToolCallFrame(call), out),
             TurnEvent::ToolResult(result) => self.if_wanted(seq, "tool_result", &ToolResultFrame(result), out),
@@ -179,6 +180,11 @@ impl FrameEncoder {
 #[derive(Serialize)]
 #[serde(transparent)]
 struct MetadataFrame<'a>(&'a TurnMetadata);
+
+#[derive(Serialize)]
+struct AnimationFrame<'a> {
+    animation: &'a str,
+}
 
 #[derive(Serialize)]
 #[serde(transparent)]
@@ -352,6 +358,13 @@ mod tests {
         assert_eq!(kinds.iter().filter(|k| **k == "chat.completion.chunk").count(), 5);
         assert_eq!(frames[5]["choices"], json!([]));
         assert_eq!(frames[5]["usage"]["prompt_tokens"], 2);
+    }
+
+    #[test]
+    fn an_animation_is_a_service_frame() {
+        let (frames, _) = frames(&[TurnEvent::Animation("wave".into())], FrameOptions::default(), 0);
+        assert_eq!((&frames[0]["object"], &frames[0]["animation"]), (&json!("service.animation"), &json!("wave")));
+        assert_eq!(frames[0]["choices"][0]["delta"], json!({}));
     }
 
     #[test]
