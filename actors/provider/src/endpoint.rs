@@ -76,6 +76,12 @@ impl BaseUrl {
         })
     }
 
+    /// The host alone, in lower case, an IPv6 address without brackets.
+    pub(crate) fn host(&self) -> Option<String> {
+        let host = self.url()?.host_str()?.to_lowercase();
+        Some(host.trim_matches(['[', ']']).to_owned())
+    }
+
     /// Whether the server is on this machine or network: it answers slowly at first and is never behind a proxy.
     pub(crate) fn is_local(&self) -> bool {
         let Some(host) = self.url().and_then(|url| url.host_str().map(str::to_lowercase)) else { return false };
@@ -333,6 +339,8 @@ mod tests {
     #[test]
     fn neighbours_are_local_and_the_internet_is_not() {
         let local = |url: &str| BaseUrl::parse(url).unwrap().is_local();
+        assert_eq!(BaseUrl::parse("http://[::1]:80/v1").unwrap().host().as_deref(), Some("::1"));
+        assert_eq!(BaseUrl::parse("https://LLM.Example.org").unwrap().host().as_deref(), Some("llm.example.org"));
         for near in ["http://localhost:1", "http://[::1]:1", "http://10.1.2.3", "http://ollama:11434", "http://gpu.lan"]
         {
             assert!(local(near), "{near}");

@@ -66,6 +66,18 @@ impl Engine {
         &self.serving.provider.name
     }
 
+    /// Host of the server that is called, in lower case and without port; `None` for what runs in this process.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        self.serving.provider.endpoint().and_then(|endpoint| endpoint.base.host())
+    }
+
+    /// Calls that the model's provider has open now, whoever made them.
+    #[must_use]
+    pub fn open_calls(&self) -> usize {
+        self.serving.provider.shared.in_use()
+    }
+
     /// Calls the model and returns as soon as there is something to pass on. Until then the call may be tried again;
     /// from then on it is not.
     ///

@@ -19,6 +19,10 @@ use crate::target::Target;
 const TRUSTED_FOR: Duration = Duration::from_secs(5);
 /// How long that sign may take.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+/// Said once on each new connection. Vector searches through an index look at this many candidates at least, and go on
+/// looking, in order, when filters leave too few; set here so that a search needs no statement besides its own. The
+/// statements of this house are short, compiling them never pays.
+const INTRODUCTION: &str = "SET hnsw.ef_search = 100; SET hnsw.iterative_scan = 'strict_order'; SET jit = off";
 /// Pause between attempts while a server that just went away may be coming back.
 const PAUSE: Duration = Duration::from_millis(25);
 
@@ -39,10 +43,14 @@ pub(crate) fn build(target: &Target, settings: &StoreSettings) -> Result<Pool, S
             }
         })
     });
+    let introduce = Hook::async_fn(|client, _| {
+        Box::pin(async move { client.batch_execute(INTRODUCTION).await.map_err(HookError::Backend) })
+    });
     Pool::builder(manager)
         .max_size(settings.pool_size.max(1))
         .timeouts(Timeouts { wait: limit, create: limit, recycle: limit })
         .runtime(Runtime::Tokio1)
+        .post_create(introduce)
         .pre_recycle(verify)
         .build()
         .map_err(|error| StoreError::setup(format!("the connection pool cannot be built: {error}"), "This is a bug"))
@@ -55,8 +63,12 @@ pub(crate) async fn checkout(pool: &Pool, health: &Health, limit: Duration) -> R
     loop {
         let why = match timeout_at(deadline.into(), pool.get()).await {
             Ok(Ok(object)) => return Ok(object),
-            Ok(Err(PoolError::Backend(error))) if is_outage(&error) => one_line(&error),
-            Ok(Err(PoolError::Backend(error))) => return Err(unavailable(one_line(&error))),
+            Ok(Err(PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)))) => {
+                if !is_outage(&error) {
+                    return Err(unavailable(one_line(&error)));
+                }
+                one_line(&error)
+            }
             Ok(Err(PoolError::Closed)) => return Err(unavailable("the store is closed")),
             Ok(Err(PoolError::Timeout(_))) | Err(_) => return Err(unavailable("no connection in time")),
             Ok(Err(error @ (PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)))) => {

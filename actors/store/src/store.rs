@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::Pool;
 use greenroom_kit::{Address, Policy, Supervisor, SupervisorError, child, lock};
 use serde::Serialize;
+use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
 
 use crate::embedded::ClusterPlan;
@@ -18,6 +19,7 @@ use crate::error::{StoreError, is_outage, one_line};
 use crate::health::Health;
 use crate::lock::DataDirLock;
 use crate::requirements::Reported;
+use crate::session::{self, DedicatedSession, Notice};
 use crate::settings::StoreSettings;
 use crate::target::{EMBEDDED_NAME, Session, Target, no_tls};
 use crate::watcher::{Watcher, WatcherArgs, WatcherMsg};
@@ -75,6 +77,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     pool: Pool,
+    target: Target,
     health: Arc<Health>,
     checkout_timeout: Duration,
     mode: StoreMode,
@@ -165,13 +168,15 @@ impl Store {
         let spec = child(&watcher, Policy::VITAL, move || (Watcher, args.clone()));
         group.add(spec).await.map_err(|error| not_started(&error))?;
         let mode = if cluster.is_some() { StoreMode::Embedded } else { StoreMode::External };
+        let database = target.describe();
         Ok(Self {
             inner: Arc::new(Inner {
                 pool,
+                target,
                 health,
                 checkout_timeout: settings.checkout_timeout,
                 mode,
-                database: target.describe(),
+                database,
                 versions,
                 supervised: Some(Supervised { group: group.clone(), watcher, cluster }),
                 lock: Mutex::new(Some(lock)),
@@ -185,6 +190,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 pool: pool::build(target, settings)?,
+                target: target.clone(),
                 health: Arc::new(Health::new()),
                 checkout_timeout: settings.checkout_timeout,
                 mode: StoreMode::External,
@@ -203,6 +209,14 @@ impl Store {
     pub async fn connection(&self) -> Result<Connection, StoreError> {
         let inner = &self.inner;
         pool::checkout(&inner.pool, &inner.health, inner.checkout_timeout).await
+    }
+
+    /// A connection outside the pool, with the notices of the channels that it will listen to.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn session(&self) -> Result<(DedicatedSession, mpsc::Receiver<Notice>), StoreError> {
+        session::open(self.inner.target.config()).await
     }
 
     /// Whether the database answered when it was last looked at, which is at most about a second ago.
