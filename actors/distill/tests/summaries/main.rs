@@ -1,0 +1,7 @@
+//! The summariser against real PostgreSQL and a scripted model.
+
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
+mod faults;
+mod house;
+mod runs;
