@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use greenroom_memory::Namespace;
 use greenroom_protocol::{BotSlug, ChatRequest, MessageId, RequestId, TurnId, UserId};
 use greenroom_store::StoreError;
 use greenroom_turn::{TurnPlan, TurnRef};
@@ -73,6 +74,22 @@ impl Bots {
         found.cloned().ok_or_else(|| BotsError::UnknownBot(bot.map(ToString::to_string).unwrap_or_default()))
     }
 
+    /// Tokens that the bot's prompt may have, with the model that answers its default user.
+    #[must_use]
+    pub fn context_budget(&self, bot: &Bot) -> usize {
+        let (inner, user) = (&self.inner, self.user_or_default(None));
+        let catalogue = inner.providers.catalogue();
+        let choice = choose_model(inner, &self.directory(), bot, &user, None, &*catalogue);
+        let engine = choice.and_then(|choice| inner.providers.engine(&choice.alias).ok());
+        engine.map_or(0, |engine| bot.turn_settings.context_budget(engine.context_window()))
+    }
+
+    /// The bot's memory.
+    #[must_use]
+    pub fn namespace(&self, bot: &Bot) -> Namespace {
+        self.inner.rooms.memory.namespace(bot.slug(), &bot.namespace)
+    }
+
     /// The user, or the configured one, or `default`.
     #[must_use]
     pub fn user_or_default(&self, user: Option<&UserId>) -> UserId {
@@ -107,6 +124,7 @@ impl Inner {
             SystemMessages::AsClientContext => client_context(&prompt.system, &self.settings.home_patterns),
         };
         let character = bot.character();
+        let tts_mode = speaks(request.tts_mode, character.tts_mode, character.voice_optimized);
         let warnings = request.warnings.into_iter().chain(meant.warnings).chain(choice.warnings).collect();
         let plan = TurnPlan {
             id: TurnId::random(),
@@ -114,7 +132,7 @@ impl Inner {
             path,
             stream: request.stream,
             persona: bot.persona.clone(),
-            namespace: self.memory.namespace(bot.slug(), &bot.namespace),
+            namespace: self.rooms.memory.namespace(bot.slug(), &bot.namespace),
             user,
             trigger: request.user_message_id.or_else(|| prompt.id.clone()).unwrap_or_else(MessageId::random),
             prompt,
@@ -123,7 +141,8 @@ impl Inner {
             settings: bot.turn_settings.clone(),
             engine: self.providers.engine(&choice.alias)?,
             warnings,
-            tts_mode: speaks(request.tts_mode, character.tts_mode, character.voice_optimized),
+            tts_mode,
+            animations: if tts_mode && request.avatar_visible { request.animations } else { Vec::new() },
             tts_instructions: self.tts_instructions.clone(),
             augment_memory: request.augment_memory,
             extract_memory: request.extract_memory,

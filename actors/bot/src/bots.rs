@@ -12,11 +12,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use deadpool_postgres::{GenericClient, Transaction};
 use greenroom_kit::Supervisor;
-use greenroom_memory::Memory;
 use greenroom_protocol::{BotSlug, UserId};
 use greenroom_provider::Providers;
 use greenroom_store::{Connection, Store};
-use greenroom_turn::Turns;
+use greenroom_turn::{TurnRooms, Turns};
 use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -101,7 +100,7 @@ pub(crate) struct Inner {
     pub(crate) group: Supervisor,
     pub(crate) store: Store,
     pub(crate) providers: Providers,
-    pub(crate) memory: Memory,
+    pub(crate) rooms: TurnRooms,
     pub(crate) turns: Turns,
     pub(crate) settings: BotsSettings,
     pub(crate) tts_instructions: Arc<str>,
@@ -136,7 +135,6 @@ impl Bots {
         group: &Supervisor,
         store: Store,
         providers: Providers,
-        memory: Memory,
         turns: Turns,
         settings: BotsSettings,
     ) -> Result<Self, BotsError> {
@@ -148,7 +146,7 @@ impl Bots {
             group: group.clone(),
             store,
             providers,
-            memory,
+            rooms: turns.rooms().clone(),
             turns,
             tts_instructions: settings.tts_instructions.as_str().into(),
             house: ArcSwap::from_pointee(House { directory: Arc::default(), addresses: HashMap::new() }),

@@ -2,9 +2,12 @@
 
 use greenroom_kit::{AskError, SupervisorError};
 use greenroom_memory::MemoryError;
+use greenroom_profile::ProfileError;
+use greenroom_prompts::PromptError;
 use greenroom_protocol::fields::Complaint;
 use greenroom_protocol::{BotSlug, ErrorClass};
 use greenroom_provider::ProviderError;
+use greenroom_scheduler::SchedulerError;
 use greenroom_store::StoreError;
 use greenroom_turn::TurnError;
 
@@ -77,6 +80,15 @@ pub enum BotsError {
     /// The memory room.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// The profile room.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The room of prompt templates.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The scheduler.
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
     /// The provider room.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -120,6 +132,9 @@ impl BotsError {
             }
             Self::Store(error) => error.class(),
             Self::Memory(error) => error.class(),
+            Self::Profile(error) => error.class(),
+            Self::Prompt(error) => error.class(),
+            Self::Scheduler(error) => error.class(),
             Self::Provider(error) => error.class(),
             Self::Turn(error) => error.class(),
         }

@@ -120,29 +120,25 @@ impl Effective {
         self.get(key)?.value.as_str().filter(|text| !text.trim().is_empty())
     }
 
-    fn count(&self, key: &str, or: u32) -> u32 {
-        self.get(key).and_then(|setting| setting.value.as_u64()).and_then(|n| u32::try_from(n).ok()).unwrap_or(or)
+    /// A whole number.
+    #[must_use]
+    pub fn count(&self, key: &str) -> Option<u64> {
+        self.get(key)?.value.as_u64()
     }
 
-    fn number(&self, key: &str, or: f64) -> f64 {
-        self.get(key).and_then(|setting| setting.value.as_f64()).unwrap_or(or)
+    /// A number.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<f64> {
+        self.get(key)?.value.as_f64()
     }
 
     /// The part of the settings that a turn uses; the bot's own time zone goes before the setting.
     #[must_use]
     pub fn for_turns(&self, timezone: Option<&str>) -> TurnSettings {
-        let or = TurnSettings::default();
-        TurnSettings {
-            max_context_tokens: self.count("max_context_tokens", or.max_context_tokens),
-            max_context_messages: self.count("max_context_messages", or.max_context_messages),
-            max_output_tokens: self.count("max_output_tokens", or.max_output_tokens),
-            memory_protected_recent_turns: self
-                .count("memory_protected_recent_turns", or.memory_protected_recent_turns),
-            summarization_max_in_context: self.count("summarization_max_in_context", or.summarization_max_in_context),
-            temperature: self.number("temperature", or.temperature),
-            top_p: self.number("top_p", or.top_p),
-            timezone: timezone.or_else(|| self.text("timezone")).map(str::to_owned),
-        }
+        // Known values fit their schema, and the turn's fields have the names of their keys.
+        let mut settings: TurnSettings = serde_json::from_value(Value::Object(self.plain())).unwrap_or_default();
+        settings.timezone = timezone.or_else(|| self.text("timezone")).map(str::to_owned);
+        settings
     }
 }
 

@@ -195,7 +195,8 @@ impl Bots {
             inner.commit(transaction).await?;
             inner.switches.clear(Some(&slug));
             if purge {
-                inner.memory.purged(&slug);
+                inner.rooms.memory.purged(&slug);
+                inner.rooms.prompts.purged();
             }
             Ok(Deleted { slug, purge: purged })
         })

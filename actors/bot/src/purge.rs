@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
-use greenroom_memory::Memory;
+use greenroom_memory::{Memory, Purged};
+use greenroom_profile::Profiles;
+use greenroom_prompts::Prompts;
 use greenroom_protocol::BotSlug;
+use greenroom_scheduler::Scheduler;
 use greenroom_turn::Turns;
 use serde::Serialize;
 use tokio::sync::OwnedRwLockWriteGuard;
@@ -48,7 +51,8 @@ impl Bots {
             let result = purge_rows(&transaction, &slug).await?;
             inner.commit(transaction).await?;
             inner.switches.clear(Some(&slug));
-            inner.memory.purged(&slug);
+            inner.rooms.memory.purged(&slug);
+            inner.rooms.prompts.purged();
             Ok(result)
         })
         .await
@@ -73,6 +77,12 @@ pub(crate) async fn purge_rows(transaction: &Transaction<'_>, slug: &BotSlug) ->
     let switches = ModelOverrideRepository::clear_on(transaction, Some(slug)).await?;
     deleted_rows.insert("model_overrides".to_owned(), switches);
     deleted_rows.extend(Turns::purge(transaction, slug).await?);
-    let dropped_tables = Memory::purge(transaction, slug).await?;
+    let scheduled = Scheduler::purge(transaction, slug).await?;
+    let edited = Prompts::purge(transaction, slug).await?;
+    let counted = |(table, rows): (&'static str, u64)| (table.to_owned(), i64::try_from(rows).unwrap_or(i64::MAX));
+    deleted_rows.extend(scheduled.into_iter().chain(edited).map(counted));
+    deleted_rows.extend(Profiles::purge(transaction, slug).await?);
+    let Purged { dropped_tables, deleted_rows: remembered } = Memory::purge(transaction, slug).await?;
+    deleted_rows.extend(remembered);
     Ok(PurgeResult { slug: slug.clone(), dropped_tables, deleted_rows })
 }

@@ -54,6 +54,8 @@ pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) tool_calls: Vec<ToolCall>,
     pub(crate) usage: Option<Usage>,
+    /// The avatar animation picked for the text.
+    pub(crate) animation: Option<String>,
     pub(crate) upstream_model: Option<String>,
     /// When the request left for the model.
     pub(crate) asked_at: Option<Instant>,
@@ -154,7 +156,7 @@ pub(crate) fn complete(
     let usage = answer.usage();
     TurnComplete {
         status: verdict.status,
-        animation: None,
+        animation: answer.animation.clone(),
         token_usage: Some(TokenUsage {
             input_tokens: usage.input.saturating_sub(usage.cached_input),
             cache_read_tokens: usage.cached_input,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, TurnFailure};
 use crate::journal::JournalOp;
-use crate::pipeline::snapshot;
+use crate::pipeline::{PromptNotes, snapshot};
 use crate::turn::TurnShared;
 use crate::voice::EmoteFilter;
 
@@ -25,7 +25,7 @@ const MOST_AT_ONCE: usize = 256;
 pub(crate) async fn execute(
     shared: &Arc<TurnShared>,
     request: CompletionRequest,
-    sections: &[&str],
+    notes: PromptNotes,
     answer: &mut Answer,
     cancel: &CancellationToken,
 ) -> Result<FinishReason, TurnFailure> {
@@ -34,12 +34,12 @@ pub(crate) async fn execute(
     let kept = request.clone();
     let asking = Box::pin(async {
         tokio::join!(shared.plan.engine.stream(request, cancel.clone()), async {
-            shared.record(JournalOp::Snapshot(snapshot(&kept, sections).into()));
+            shared.record(JournalOp::Snapshot(snapshot(&kept, &notes).into()));
         })
         .0
     });
     let mut stream = asking.await.map_err(failure)?;
-    drop(kept);
+    drop((kept, notes));
     let mut relay = Relay::new(shared);
     let mut finish = FinishReason::Stop;
     while let Some(batch) = stream.next().await {

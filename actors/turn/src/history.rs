@@ -3,6 +3,8 @@
 //! Whole turns are kept or dropped, newest first, so that neither an answer without its question nor a tool result
 //! without its call remains. The newest turns are protected: when they are too long they are cut in the middle instead.
 
+use greenroom_memory::budget::estimate_row;
+pub(crate) use greenroom_memory::budget::estimate_text;
 use greenroom_protocol::{Message, Role};
 
 /// Tokens that an image counts for.
@@ -12,16 +14,10 @@ const LEAST_TOKENS: usize = 32;
 /// Stands where the middle of a message was cut out.
 const CUT_MARK: &str = "\n[… shortened …]\n";
 
-/// Estimated tokens of a text: one for each started group of four bytes, which also counts scripts with long encodings
-/// for what they cost.
-pub(crate) fn estimate_text(text: &str) -> usize {
-    text.len().div_ceil(4)
-}
-
-/// Estimated tokens of a message: its text, calls and images, and four for its frame.
+/// Estimated tokens of a message: its text, calls and images, and its frame.
 pub(crate) fn estimate(message: &Message) -> usize {
     let calls: usize = message.tool_calls.iter().map(|c| estimate_text(&c.name) + estimate_text(&c.arguments)).sum();
-    estimate_text(&message.content) + calls + message.parts.len() * IMAGE_TOKENS + 4
+    estimate_row(&message.content) + calls + message.parts.len() * IMAGE_TOKENS
 }
 
 /// Limits on the past of a turn.
@@ -56,6 +52,36 @@ pub(crate) fn select(mut history: Vec<Message>, limits: HistoryLimits) -> Vec<Me
         }
     }
     kept.into_iter().rev().flatten().collect()
+}
+
+/// Takes the summaries (oldest first) that fit beside the protected turns, newest first; one that does not fit is left
+/// out, the ones before it are still tried. What they cost is taken from the budget.
+pub(crate) fn fit_summaries(
+    summaries: impl DoubleEndedIterator<Item = Message>,
+    history: &[Message],
+    limits: &mut HistoryLimits,
+) -> Vec<Message> {
+    let newest = newest_turns(history, limits.protected_turns);
+    let protected: usize = newest.iter().map(estimate).sum();
+    let mut kept = Vec::new();
+    for summary in summaries.rev() {
+        let cost = estimate(&summary);
+        if protected + cost <= limits.budget {
+            limits.budget -= cost;
+            kept.push(summary);
+        }
+    }
+    kept.reverse();
+    kept
+}
+
+/// The messages of the newest `count` turns.
+fn newest_turns(history: &[Message], count: usize) -> &[Message] {
+    let starts = history.iter().enumerate().rev().filter(|(_, message)| message.role == Role::User);
+    match count {
+        0 => &[],
+        count => starts.map(|(at, _)| &history[at..]).take(count).last().unwrap_or(history),
+    }
 }
 
 /// Groups messages into turns: each begins with a user message; what precedes the first one is a turn of its own.

@@ -9,10 +9,12 @@ mod execute;
 mod history;
 mod journal;
 mod log;
+mod past;
 mod pipeline;
 mod plan;
 mod prompt;
 mod recovery;
+mod reminders;
 mod settings;
 mod stage;
 mod turn;
@@ -28,4 +30,4 @@ pub use turn::TurnRef;
 pub use turn_logs::{
     ToolCallEntry, ToolCallEvent, ToolCallFilter, TurnDetail, TurnFilter, TurnLogs, TurnPage, TurnSummary,
 };
-pub use turns::{Abort, TurnCounts, TurnError, Turns, TurnsSettings};
+pub use turns::{Abort, EndHook, EndedTurn, TurnCounts, TurnError, TurnRooms, Turns, TurnsSettings};

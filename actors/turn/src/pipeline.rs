@@ -7,9 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenroom_memory::summaries::context_text;
 use greenroom_memory::{MessageStatus, NewMessage};
+use greenroom_prompts::{Rendered, Source};
 use greenroom_protocol::message::Part;
-use greenroom_protocol::{ErrorClass, FinishReason, Message, Role, Sampling};
+use greenroom_protocol::{ErrorClass, FinishReason, Message, Role, Sampling, TurnEvent};
 use greenroom_provider::CompletionRequest;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -18,17 +20,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, TurnFailure};
 use crate::execute::execute;
-use crate::history::{HistoryLimits, cut_middle, estimate, estimate_text, merge_unanswered, select};
+use crate::history::{HistoryLimits, cut_middle, estimate, estimate_text, fit_summaries, merge_unanswered, select};
 use crate::journal::JournalOp;
-use crate::plan::{HistoryScope, TurnPlan};
+use crate::past::{self, Past};
+use crate::plan::TurnPlan;
 use crate::prompt::{PromptBuilder, position, temporal_context};
+use crate::reminders;
 use crate::stage::{Stage, StageClock};
 use crate::turn::TurnShared;
 
-/// Rows read at once while filling the history budget.
-const PAGE: i64 = 128;
-/// Most rows looked at for one turn.
-const MOST_ROWS: usize = 4096;
+/// Longest wait for the animation pick.
+const ANIMATION_WITHIN: Duration = Duration::from_millis(200);
 /// History rows in device-control mode.
 const HOME_ROWS: usize = 6;
 
@@ -40,30 +42,47 @@ pub(crate) async fn run(
     cancel: &CancellationToken,
 ) -> Result<FinishReason, TurnFailure> {
     // Boxed, so that what the preparing stages needed is not kept for the life of the stream.
-    let (request, sections) = Box::pin(prepare(shared, clock)).await?;
+    let (request, notes) = Box::pin(prepare(shared, clock)).await?;
     clock.enter(Stage::Execute);
     answer.prompt_chars = request.messages.iter().map(|message| message.content.chars().count()).sum();
-    let finish = execute(shared, request, &sections, answer, cancel).await?;
+    let finish = execute(shared, request, notes, answer, cancel).await?;
     clock.enter(Stage::PostProcess);
+    Box::pin(pick_animation(shared, answer)).await;
     Ok(finish)
 }
 
-/// The stages before the model is asked: the request, and the names of its prompt's sections.
+/// What the turn log notes of a prompt beside its text.
+#[derive(Debug)]
+pub(crate) struct PromptNotes {
+    /// Names of the system prompt's sections, in order.
+    pub(crate) sections: Vec<&'static str>,
+    /// What was brought to mind, and by which scores.
+    pub(crate) memory: Value,
+}
+
+/// The stages before the model is asked: the request, and what is noted about it.
 async fn prepare(
     shared: &Arc<TurnShared>,
     clock: &mut StageClock,
-) -> Result<(CompletionRequest, Vec<&'static str>), TurnFailure> {
+) -> Result<(CompletionRequest, PromptNotes), TurnFailure> {
     let plan = &shared.plan;
     pre_process(shared).await?;
     clock.enter(Stage::ContextBuild);
-    let mut prompt = context_build(plan);
+    let mut prompt = context_build(shared).await;
     clock.enter(Stage::MemoryRetrieval);
-    let past = memory_retrieval(plan).await?;
+    let mut past = past::read(shared).await?;
+    let reminders = reminders::recall(shared, &past).await;
+    if let Some(profiles) = &past.profiles {
+        prompt.add("user_context", position::USER_CONTEXT, &profiles.user.text);
+        prompt.add("bot_traits", position::BOT_TRAITS, &profiles.bot.text);
+    }
+    reminders.add_to(&mut prompt, shared, &past);
+    let memory = reminders.snapshot(&past);
     clock.enter(Stage::HistoryFilter);
-    let history = history_filter(plan, past);
+    past.messages = history_filter(plan, std::mem::take(&mut past.messages));
     clock.enter(Stage::MessageAssembly);
-    let request = message_assembly(shared, &mut prompt, history)?;
-    Ok((request, prompt.names()))
+    let request = message_assembly(shared, &mut prompt, past)?;
+    Ok((request, PromptNotes { sections: prompt.names(), memory }))
 }
 
 /// Opens the bot's memory and hands the user's message to the journal, before anything else can fail.
@@ -86,7 +105,9 @@ async fn pre_process(shared: &Arc<TurnShared>) -> Result<(), TurnFailure> {
             turn: plan.id.clone(),
             status: MessageStatus::Complete,
             metadata: user_metadata(plan),
-            extract: plan.extract_memory,
+            extract: plan.extracts(),
+            session: None,
+            session_gap: plan.settings.session_gap(),
         })));
     }
     Ok(())
@@ -110,7 +131,8 @@ fn user_metadata(plan: &TurnPlan) -> Option<Value> {
 }
 
 /// The sections that do not depend on history.
-fn context_build(plan: &TurnPlan) -> PromptBuilder {
+async fn context_build(shared: &TurnShared) -> PromptBuilder {
+    let plan = &shared.plan;
     let mut prompt = PromptBuilder::default();
     prompt.add("base_prompt", position::BASE_PROMPT, &plan.persona.system_prompt);
     if let Some(context) = &plan.client_context {
@@ -119,55 +141,35 @@ fn context_build(plan: &TurnPlan) -> PromptBuilder {
         prompt.add("client_context", position::CLIENT_CONTEXT, &format!("## Client Context\n\n{context}"));
     }
     if plan.tts_mode {
-        prompt.add("tts_output", position::CUSTOM, &plan.tts_instructions);
+        prompt.add("tts_output", position::CUSTOM, &tts_instructions(shared).await);
     }
     prompt
 }
 
-/// Reads the raw messages that may fit, newest first page by page, and gives them oldest first. A stateless bot has no
-/// stored past; what the client sent along takes its place.
-async fn memory_retrieval(plan: &TurnPlan) -> Result<Vec<Message>, TurnFailure> {
-    if plan.persona.agent_backend.is_some() {
-        return Ok(Vec::new());
-    }
-    if !plan.persona.requires_memory {
-        return Ok(plan.prompt.earlier.clone());
-    }
-    let user = match plan.persona.history_scope {
-        HistoryScope::Bot => None,
-        HistoryScope::User => Some(&plan.user),
-    };
-    let budget = context_budget(plan);
-    let cap = usize::try_from(plan.settings.max_context_messages).unwrap_or(usize::MAX);
-    let own_row = plan.trigger.row_id(&plan.persona.slug);
-    let (mut rows, mut cost, mut before) = (Vec::new(), 0, None);
-    loop {
-        let page = plan.namespace.latest(user, before, PAGE).await.map_err(|error| {
-            tracing::warn!(%error, bot = %plan.persona.slug, "history could not be read");
-            TurnFailure::new(error.class(), "the message store is not available")
-        })?;
-        let last_page = i64::try_from(page.len()).unwrap_or(i64::MAX) < PAGE;
-        before = page.last().map(|row| (row.ts, row.seq));
-        for row in page {
-            if row.id == own_row {
-                continue;
-            }
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^52")]
-            let timestamp = row.ts.as_millisecond() as f64 / 1000.0;
-            let message = Message {
-                timestamp: Some(timestamp),
-                db_id: Some(row.id.to_string()),
-                ..Message::text(row.role, row.content)
-            };
-            cost += estimate(&message);
-            rows.push(message);
-        }
-        if last_page || cost > budget || (cap > 0 && rows.len() >= cap) || rows.len() >= MOST_ROWS {
-            break;
+/// The speech rules: an edited template, else what the configuration says.
+async fn tts_instructions(shared: &TurnShared) -> Arc<str> {
+    let plan = &shared.plan;
+    match shared.room.rooms.prompts.render("chat.tts_output_instructions", Some(&plan.persona.slug), &[]).await {
+        Ok(Rendered { source: Source::DbOverride, text, .. }) => text.into(),
+        Ok(_) => plan.tts_instructions.clone(),
+        Err(error) => {
+            tracing::warn!(%error, "the template of the speech rules could not be read");
+            plan.tts_instructions.clone()
         }
     }
-    rows.reverse();
-    Ok(rows)
+}
+
+/// Picks the avatar's animation for a finished text; without an embedder, or when it takes too long, there is none.
+async fn pick_animation(shared: &TurnShared, answer: &mut Answer) {
+    let animations = &shared.plan.animations;
+    if animations.is_empty() || answer.text.trim().is_empty() {
+        return;
+    }
+    let pick = shared.room.animations.pick(animations, &answer.text);
+    if let Ok(Some(name)) = tokio::time::timeout(ANIMATION_WITHIN, pick).await {
+        shared.append(vec![TurnEvent::Animation(name.as_str().into())]);
+        answer.animation = Some(name);
+    }
 }
 
 /// Decides which messages are eligible at all.
@@ -192,11 +194,12 @@ fn history_filter(plan: &TurnPlan, mut past: Vec<Message>) -> Vec<Message> {
 fn message_assembly(
     shared: &Arc<TurnShared>,
     prompt: &mut PromptBuilder,
-    history: Vec<Message>,
+    past: Past,
 ) -> Result<CompletionRequest, TurnFailure> {
     let plan = &shared.plan;
-    let timezone = plan.settings.timezone.as_deref();
-    prompt.add("temporal_context", position::TEMPORAL, &temporal_context(shared.started_at, timezone, &history));
+    let zone = reminders::zone(shared, &past);
+    let history = past.messages;
+    prompt.add("temporal_context", position::TEMPORAL, &temporal_context(shared.started_at, zone, &history));
     let system = prompt.build();
     let mut latest = Message { parts: plan.prompt.parts.clone(), ..Message::text(Role::User, &plan.prompt.text) };
     if !plan.engine.capabilities().images && !latest.parts.is_empty() {
@@ -213,16 +216,20 @@ fn message_assembly(
             format!("the prompt needs about {fixed} tokens and the model's window holds {window}"),
         ));
     }
-    let limits = HistoryLimits {
+    let mut limits = HistoryLimits {
         budget: context_budget(plan).saturating_sub(fixed),
         protected_turns: usize::try_from(plan.settings.memory_protected_recent_turns).unwrap_or(0),
         max_messages: usize::try_from(plan.settings.max_context_messages).unwrap_or(0),
     };
+    let compact = plan.settings.summarization_compact_context;
+    let summaries = past.summaries.iter().map(|summary| context_text(summary, shared.started_at, compact));
+    let summaries = fit_summaries(summaries.map(|text| Message::text(Role::System, text)), &history, &mut limits);
     let history = select(history, limits);
-    let mut messages = Vec::with_capacity(history.len() + 2 + plan.prompt.tail.len());
+    let mut messages = Vec::with_capacity(summaries.len() + history.len() + 2 + plan.prompt.tail.len());
     if !system.is_empty() {
         messages.push(Message::text(Role::System, system));
     }
+    messages.extend(summaries);
     messages.extend(history);
     messages.push(latest);
     messages.extend(plan.prompt.tail.iter().cloned());
@@ -249,16 +256,12 @@ fn sampling(plan: &TurnPlan) -> Sampling {
 }
 
 /// Tokens for the whole prompt: the setting, or the window less the output limit.
-fn context_budget(plan: &TurnPlan) -> usize {
-    let window = usize::try_from(plan.engine.context_window()).unwrap_or(usize::MAX);
-    match plan.settings.max_context_tokens {
-        0 => window.saturating_sub(usize::try_from(plan.settings.max_output_tokens).unwrap_or(0)).max(window / 4),
-        setting => usize::try_from(setting).unwrap_or(usize::MAX).min(window),
-    }
+pub(crate) fn context_budget(plan: &TurnPlan) -> usize {
+    plan.settings.context_budget(plan.engine.context_window())
 }
 
 /// The assembled prompt as the turn log keeps it: what the model saw, with images replaced by their digests.
-pub(crate) fn snapshot(request: &CompletionRequest, sections: &[&str]) -> String {
+pub(crate) fn snapshot(request: &CompletionRequest, notes: &PromptNotes) -> String {
     let messages: Vec<Value> = request
         .messages
         .iter()
@@ -270,7 +273,9 @@ pub(crate) fn snapshot(request: &CompletionRequest, sections: &[&str]) -> String
             serde_json::to_value(&shown).unwrap_or(Value::Null)
         })
         .collect();
-    let mut snapshot = json!({"messages": messages, "parameters": request.sampling, "sections": sections});
+    let mut snapshot = json!({
+        "messages": messages, "parameters": request.sampling, "sections": notes.sections, "memory": notes.memory,
+    });
     if !request.tools.is_empty() {
         snapshot["tools"] = request.tools.clone().into();
         snapshot["tool_choice"] = request.tool_choice.clone().unwrap_or(Value::Null);

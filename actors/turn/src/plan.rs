@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greenroom_memory::Namespace;
-use greenroom_protocol::chat::{ClientTools, Prompt};
+use greenroom_protocol::chat::{Animation, ClientTools, Prompt};
 use greenroom_protocol::{BotSlug, MessageId, RequestId, Sampling, TurnId, UserId};
 use greenroom_provider::Engine;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,8 @@ pub struct TurnPlan {
     pub extract_memory: bool,
     /// Inject summaries.
     pub include_summaries: bool,
+    /// Animations of the client's avatar; empty unless one is to be picked.
+    pub animations: Vec<Animation>,
     /// The client's system text, cleaned.
     pub client_context: Option<String>,
     /// Device control: short history, no priming.
@@ -92,4 +94,12 @@ pub struct TurnPlan {
     pub cancel_on_disconnect: bool,
     /// The admission permit, held until the turn's end is stored.
     pub permit: Option<OwnedSemaphorePermit>,
+}
+
+impl TurnPlan {
+    /// Whether facts may be extracted from the turn's messages.
+    #[must_use]
+    pub fn extracts(&self) -> bool {
+        self.extract_memory && self.persona.requires_memory
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greenroom_memory::{MessageStatus, NewMessage};
+use greenroom_memory::{MessageStatus, NewMessage, SESSION_GAP};
 use greenroom_protocol::event::{Finish, TurnComplete, Warning};
 use greenroom_protocol::{ErrorBody, ErrorClass, FinishReason, Role, TurnEvent, TurnHeader, TurnStatus, Usage};
 use greenroom_store::Store;
@@ -62,7 +62,10 @@ fn partial_answer(header: &TurnHeader, text: &str) -> NewMessage {
         turn: header.turn_id.clone(),
         status: MessageStatus::Partial,
         metadata: Some(json!({"truncated": true})),
-        extract: true,
+        // What was broken off is no evidence.
+        extract: false,
+        session: None,
+        session_gap: SESSION_GAP,
     }
 }
 
@@ -88,6 +91,7 @@ fn interrupted_end(text: String) -> (Vec<TurnEvent>, Close) {
     ];
     let close = Close {
         status: TurnStatus::Error,
+        animation: None,
         latency_ms: 0.0,
         first_token_ms: None,
         response_text: text,

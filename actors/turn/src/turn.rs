@@ -106,6 +106,7 @@ impl TurnShared {
             error_text: verdict.error_text.clone(),
             token_usage_json: last.token_usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok()),
             stage_timings_json: timings.map(|timings| timings.to_string()),
+            animation: answer.animation.clone(),
         };
         tail.push(TurnEvent::Complete(Box::new(last)));
         let sealed = self.log.seal(tail, JournalOp::Close(Arc::new(close)));
@@ -132,7 +133,9 @@ impl TurnShared {
             turn: plan.id.clone(),
             status,
             metadata: (!whole).then(|| json!({"truncated": true})),
-            extract: plan.extract_memory,
+            extract: plan.extracts(),
+            session: None,
+            session_gap: plan.settings.session_gap(),
         }
     }
 
@@ -161,6 +164,7 @@ impl TurnShared {
             error_text: verdict.error_text,
             token_usage_json: None,
             stage_timings_json: None,
+            animation: None,
         };
         self.log.reseal(tail, JournalOp::Close(Arc::new(close)));
         self.queue.note_urgent(&self.log);

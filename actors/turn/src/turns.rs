@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use deadpool_postgres::GenericClient;
 use greenroom_kit::{Address, AskError, Supervisor, SupervisorError, lock};
+use greenroom_memory::{Animations, Memory};
+use greenroom_profile::Profiles;
+use greenroom_prompts::Prompts;
 use greenroom_protocol::event::Warning;
 use greenroom_protocol::{BotSlug, ErrorClass, TurnEvent, TurnHeader, TurnId};
 use greenroom_store::{Store, StoreError};
@@ -17,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::EndWish;
 use crate::execute::FLUSH_INTERVAL;
-use crate::journal::{JournalOp, JournalQueue, Open, journal_child};
+use crate::journal::{Desk, JournalOp, JournalQueue, Open, journal_child};
 use crate::log::{Stored, TurnLog};
 use crate::plan::TurnPlan;
 use crate::recovery::close_interrupted;
@@ -47,6 +50,29 @@ impl Default for TurnsSettings {
         }
     }
 }
+
+/// The rooms below that a turn reads from.
+#[derive(Debug, Clone)]
+pub struct TurnRooms {
+    /// Where conversations are kept.
+    pub memory: Memory,
+    /// What is known about users and bots.
+    pub profiles: Profiles,
+    /// Texts that operators may edit.
+    pub prompts: Prompts,
+}
+
+/// A turn whose end is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedTurn {
+    /// The bot that answered.
+    pub bot: BotSlug,
+    /// Whether facts may be extracted from it.
+    pub extract: bool,
+}
+
+/// What is told of every turn whose end is stored; it must return at once.
+pub type EndHook = Arc<dyn Fn(EndedTurn) + Send + Sync>;
 
 /// Why the room could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +159,9 @@ pub(crate) struct TurnsShared {
     settings: TurnsSettings,
     logs: TurnLogs,
     journal: Address<crate::journal::JournalMsg>,
+    pub(crate) rooms: TurnRooms,
+    pub(crate) animations: Animations,
+    end_hook: OnceLock<EndHook>,
 }
 
 impl TurnsShared {
@@ -157,6 +186,9 @@ impl TurnsShared {
                 }
             }
             lock(&room.live).remove(&turn.plan.id);
+            if let Some(hook) = room.end_hook.get() {
+                hook(EndedTurn { bot: turn.plan.persona.slug.clone(), extract: turn.plan.extracts() });
+            }
         });
     }
 }
@@ -166,13 +198,19 @@ impl Turns {
     ///
     /// # Errors
     /// [`TurnError`] when the journal does not start or the database cannot be read.
-    pub async fn start(group: Supervisor, store: Store, settings: TurnsSettings) -> Result<Self, TurnError> {
+    pub async fn start(
+        group: Supervisor,
+        store: Store,
+        rooms: TurnRooms,
+        settings: TurnsSettings,
+    ) -> Result<Self, TurnError> {
         let closed = close_interrupted(&store).await?;
         if closed > 0 {
             tracing::warn!(turns = closed, "closed turns that a crash had left open");
         }
         let queue = Arc::new(JournalQueue::default());
-        let (journal, spec) = journal_child(&group, queue.clone(), store.clone(), settings.retention);
+        let desk = Desk { queue: queue.clone(), store: store.clone(), memory: rooms.memory.clone() };
+        let (journal, spec) = journal_child(&group, desk, settings.retention);
         group.add(spec).await?;
         let logs = TurnLogs::new(store.clone());
         let shared = TurnsShared {
@@ -185,8 +223,22 @@ impl Turns {
             settings,
             logs,
             journal,
+            animations: Animations::new(rooms.memory.embedder().clone()),
+            rooms,
+            end_hook: OnceLock::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The rooms below that turns read from.
+    #[must_use]
+    pub fn rooms(&self) -> &TurnRooms {
+        &self.shared.rooms
+    }
+
+    /// Has every turn's stored end told to `hook`. Only the first call does anything.
+    pub fn when_ended(&self, hook: EndHook) {
+        let _ = self.shared.end_hook.set(hook);
     }
 
     /// Begins a turn: its row and first events are on their way to the journal, its actor runs.

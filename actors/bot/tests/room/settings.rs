@@ -150,7 +150,10 @@ async fn a_purge_takes_everything_but_the_profile() {
     assert!(bots.purge("nobody", true, Some("nobody")).await.unwrap().dropped_tables.is_empty());
 
     let purged = bots.purge("nova", false, Some("Nova")).await.unwrap();
-    assert_eq!(purged.dropped_tables, ["nova_messages"]);
+    assert_eq!(
+        purged.dropped_tables,
+        ["nova_forgotten", "nova_memories", "nova_messages", "nova_summaries", "nova_vectors"]
+    );
     assert_eq!((purged.deleted_rows["runtime_settings"], purged.deleted_rows["model_overrides"]), (2, 1));
     assert_eq!(purged.deleted_rows["turn_logs"], 1);
     assert_eq!(house.count("SELECT count(*) FROM turn_logs WHERE bot_id = 'spark'").await, 1);

@@ -3,11 +3,13 @@
 use greenroom_bot::{Bots, BotsError, BotsSettings, Ingress, SystemMessages};
 use greenroom_kit::{Board, Supervisor};
 use greenroom_memory::Memory;
+use greenroom_profile::Profiles;
+use greenroom_prompts::Prompts;
 use greenroom_protocol::{BotSlug, ChatRequest, RequestId, TurnEvent, TurnStatus, UserId};
 use greenroom_provider::{ProviderSettings, Providers};
 use greenroom_store::testing::{TestDatabase, database};
 use greenroom_test_support::upstream::Upstream;
-use greenroom_turn::{TurnRef, Turns, TurnsSettings};
+use greenroom_turn::{TurnRef, TurnRooms, Turns, TurnsSettings};
 use serde_json::{Value, json};
 
 /// Three plain bots and a template.
@@ -24,7 +26,6 @@ pub struct House {
     pub bots: Bots,
     pub turns: Turns,
     pub providers: Providers,
-    pub memory: Memory,
     pub upstream: Upstream,
     pub database: TestDatabase,
     pub root: Supervisor,
@@ -52,13 +53,15 @@ models:
     let settings = ProviderSettings { seeds: models, ..ProviderSettings::default() };
     let group = root.group("providers").await.unwrap();
     let providers = Providers::start(&group, store.clone(), settings).await.unwrap();
-    let memory = Memory::new(root.group("memory").await.unwrap(), store.clone());
+    let memory = Memory::wordless(root.group("memory").await.unwrap(), store.clone());
+    let (profiles, prompts) = (Profiles::new(store.clone()), Prompts::new(store.clone()));
+    let rooms = TurnRooms { memory, profiles, prompts };
     let group = root.group("turns").await.unwrap();
-    let turns = Turns::start(group, store, TurnsSettings::default()).await.unwrap();
+    let turns = Turns::start(group, store, rooms, TurnsSettings::default()).await.unwrap();
     let mut settings = BotsSettings { seeds: SEEDS.into(), ..BotsSettings::default() };
     change(&mut settings);
-    let bots = start_bots(&root, "bots", &database, &providers, &memory, &turns, settings).await.unwrap();
-    House { bots, turns, providers, memory, upstream, database, root }
+    let bots = start_bots(&root, "bots", &database, &providers, &turns, settings).await.unwrap();
+    House { bots, turns, providers, upstream, database, root }
 }
 
 async fn start_bots(
@@ -66,12 +69,11 @@ async fn start_bots(
     group: &'static str,
     database: &TestDatabase,
     providers: &Providers,
-    memory: &Memory,
     turns: &Turns,
     settings: BotsSettings,
 ) -> Result<Bots, BotsError> {
     let group = root.group(group).await.unwrap();
-    Bots::start(&group, database.store.clone(), providers.clone(), memory.clone(), turns.clone(), settings).await
+    Bots::start(&group, database.store.clone(), providers.clone(), turns.clone(), settings).await
 }
 
 impl House {
@@ -83,7 +85,7 @@ impl House {
 
     pub async fn restarted_with(&self, settings: BotsSettings) -> Result<Bots, BotsError> {
         let (root, _join) = Supervisor::root(Board::default()).await.unwrap();
-        start_bots(&root, "bots", &self.database, &self.providers, &self.memory, &self.turns, settings).await
+        start_bots(&root, "bots", &self.database, &self.providers, &self.turns, settings).await
     }
 
     pub async fn ask(&self, bot: &str, user: &str, text: &str) -> Result<TurnRef, BotsError> {

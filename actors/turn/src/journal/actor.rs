@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::Transaction;
 use greenroom_kit::{Address, ChildSpec, Policy, Supervisor, Told, child};
-use greenroom_memory::MessageRepository;
+use greenroom_memory::{Memory, MessageRepository, Recorded};
 use greenroom_store::{Store, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
@@ -33,9 +33,19 @@ pub(crate) enum JournalMsg {
 
 pub(crate) struct Journal;
 
+/// What the writing works with.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    /// What is to be written.
+    pub(crate) queue: Arc<JournalQueue>,
+    /// Where to.
+    pub(crate) store: Store,
+    /// Who is told of stored messages.
+    pub(crate) memory: Memory,
+}
+
 pub(crate) struct JournalArgs {
-    queue: Arc<JournalQueue>,
-    store: Store,
+    desk: Desk,
     address: Address<JournalMsg>,
     retention: Duration,
 }
@@ -48,16 +58,11 @@ pub(crate) struct JournalState {
 }
 
 /// The spec under which the journal lives in the group `turns`, and its address.
-pub(crate) fn journal_child(
-    group: &Supervisor,
-    queue: Arc<JournalQueue>,
-    store: Store,
-    retention: Duration,
-) -> (Address<JournalMsg>, ChildSpec) {
+pub(crate) fn journal_child(group: &Supervisor, desk: Desk, retention: Duration) -> (Address<JournalMsg>, ChildSpec) {
     let address = Address::vacant(group.card("journal", "journal"));
     let own = address.clone();
     let spec = child(&address, Policy::VITAL, move || {
-        (Journal, JournalArgs { queue: queue.clone(), store: store.clone(), address: own.clone(), retention })
+        (Journal, JournalArgs { desk: desk.clone(), address: own.clone(), retention })
     });
     (address, spec)
 }
@@ -75,9 +80,9 @@ impl Actor for Journal {
         args.address.seat(me.clone());
         let timed = args.address.clone();
         me.send_interval(PRUNE_EVERY, move || timed.told(JournalMsg::Prune));
-        args.queue.put_back();
-        let (store, retention) = (args.store.clone(), args.retention);
-        let writing = tokio::spawn(write_for_ever(args.queue, args.store).in_current_span());
+        args.desk.queue.put_back();
+        let (store, retention) = (args.desk.store.clone(), args.retention);
+        let writing = tokio::spawn(write_for_ever(args.desk).in_current_span());
         let writing = AbortOnDropHandle::new(writing);
         let address = args.address;
         let watch = tokio::spawn(async move {
@@ -114,18 +119,20 @@ impl Actor for Journal {
 /// Writes what a log has to write, outside the journal: for boot, before there is one.
 pub(crate) async fn write_now(store: &Store, log: &Arc<TurnLog>) -> Result<(), StoreError> {
     let shares = shares(vec![log.clone()]);
-    write(store, &shares).await?;
+    write(store, &shares).await.map(drop)?;
     settle(&shares);
     Ok(())
 }
 
-async fn write_for_ever(queue: Arc<JournalQueue>, store: Store) {
+async fn write_for_ever(desk: Desk) {
+    let Desk { queue, store, memory } = desk;
     let (mut pause, mut last) = (PAUSES.0, Instant::now());
     loop {
         let batch = shares(queue.take(last).await);
         let began = Instant::now();
         match write(&store, &batch).await {
-            Ok(()) => {
+            Ok(recorded) => {
+                memory.stored(&recorded);
                 settle(&batch);
                 queue.done();
                 pause = PAUSES.0;
@@ -140,7 +147,7 @@ async fn write_for_ever(queue: Arc<JournalQueue>, store: Store) {
             Err(error) => {
                 // The database is there and refuses: find the turn it refuses, so that the others are not held up.
                 tracing::warn!(%error, turns = batch.len(), "journal batch refused, writing turn by turn");
-                write_one_by_one(&store, &batch).await;
+                write_one_by_one(&store, &memory, &batch).await;
                 queue.done();
             }
         }
@@ -157,19 +164,23 @@ fn settle(shares: &[Share]) {
     }
 }
 
-async fn write(store: &Store, shares: &[Share]) -> Result<(), StoreError> {
+/// Writes what the turns share, all or nothing. Gives what became of the messages among it.
+async fn write(store: &Store, shares: &[Share]) -> Result<Recorded, StoreError> {
     if shares.is_empty() {
-        return Ok(());
+        return Ok(Recorded::default());
     }
     let batch = Batch::of(shares);
     let mut connection = store.connection().await?;
     let transaction = connection.transaction().await?;
-    write_on(&transaction, &batch).await?;
+    let recorded = write_on(&transaction, &batch).await?;
     transaction.commit().await?;
-    Ok(())
+    for (bot, id) in &recorded.conflicts {
+        tracing::warn!(%bot, %id, "a message of this id exists with another role or user and was left as it is");
+    }
+    Ok(recorded)
 }
 
-async fn write_on(db: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
+async fn write_on(db: &Transaction<'_>, batch: &Batch) -> Result<Recorded, StoreError> {
     JournalRepository::truncate_events_on(db, &batch.truncations).await?;
     // Sent without waiting for one another: one round trip.
     let (turns, messages, events) = tokio::join!(
@@ -177,18 +188,21 @@ async fn write_on(db: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError>
         MessageRepository::record_on(db, &batch.messages),
         JournalRepository::insert_events_on(db, &batch.events),
     );
-    turns.and(messages).and(events)?;
-    JournalRepository::record_tools_on(db, &batch.tools).await
+    turns.and(events)?;
+    let recorded = messages?;
+    JournalRepository::record_tools_on(db, &batch.tools).await?;
+    Ok(recorded)
 }
 
 /// Each turn in a transaction of its own. A turn that is refused even alone cannot be stored: it is reported and
 /// settled without a status, so its requester is told that its end could not be stored.
-async fn write_one_by_one(store: &Store, shares: &[Share]) {
+async fn write_one_by_one(store: &Store, memory: &Memory, shares: &[Share]) {
     for share in shares {
         let mut pause = PAUSES.0;
         loop {
             match write(store, std::slice::from_ref(share)).await {
-                Ok(()) => {
+                Ok(recorded) => {
+                    memory.stored(&recorded);
                     share.log.written(&share.unwritten, share.closed);
                     break;
                 }

@@ -10,6 +10,6 @@ mod queue;
 mod repository;
 mod rows;
 
-pub(crate) use actor::{JournalMsg, journal_child, write_now};
+pub(crate) use actor::{Desk, JournalMsg, journal_child, write_now};
 pub(crate) use queue::JournalQueue;
 pub(crate) use rows::{Close, EventRow, JournalOp, Open, event_rows, events_from_rows};

@@ -24,11 +24,11 @@ impl JournalRepository {
             INSERT INTO turn_logs
                    (id, created_at, request_id, path, stream, model, bot_id, user_id, status, status_rank, latency_ms,
                     first_token_ms, user_prompt, request_json, response_text, tool_calls_json, error_text,
-                    trigger_message_id, token_usage_json, stage_timings_json, completion_id)
+                    trigger_message_id, token_usage_json, stage_timings_json, completion_id, animation)
             SELECT * FROM unnest(
                     $1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[],
                     $8::text[], $9::text[], $10::smallint[], $11::float8[], $12::float8[], $13::text[], $14::text[],
-                    $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[])
+                    $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[])
             ON CONFLICT (id) DO UPDATE
                SET status             = CASE WHEN excluded.status_rank > turn_logs.status_rank
                                              THEN excluded.status ELSE turn_logs.status END,
@@ -42,6 +42,7 @@ impl JournalRepository {
                    tool_calls_json    = coalesce(excluded.tool_calls_json, turn_logs.tool_calls_json),
                    token_usage_json   = coalesce(excluded.token_usage_json, turn_logs.token_usage_json),
                    stage_timings_json = coalesce(excluded.stage_timings_json, turn_logs.stage_timings_json),
+                   animation          = coalesce(excluded.animation, turn_logs.animation),
                    updated_at         = now()";
         if turns.is_empty() {
             return Ok(());
@@ -99,6 +100,7 @@ impl JournalRepository {
                 &of_close(|c| c.token_usage_json.as_deref()),
                 &of_close(|c| c.stage_timings_json.as_deref()),
                 &of_header(|h| &h.completion_id),
+                &of_close(|c| c.animation.as_deref()),
             ],
         )
         .await?;

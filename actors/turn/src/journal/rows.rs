@@ -44,6 +44,7 @@ pub(crate) struct Close {
     pub(crate) error_text: Option<String>,
     pub(crate) token_usage_json: Option<String>,
     pub(crate) stage_timings_json: Option<String>,
+    pub(crate) animation: Option<String>,
 }
 
 /// One row of `turn_events`: an event, or a run of consecutive text pieces.

@@ -3,12 +3,20 @@
 /// Where the known sections stand. Stable text comes first and volatile text last, so that a provider's prompt cache can
 /// reuse the prefix.
 pub(crate) mod position {
+    /// What is known about the user.
+    pub(crate) const USER_CONTEXT: i32 = 0;
+    /// What the bot has become.
+    pub(crate) const BOT_TRAITS: i32 = 1;
     /// The bot's own prompt.
     pub(crate) const BASE_PROMPT: i32 = 2;
+    /// What the bot remembers, when a conversation begins.
+    pub(crate) const MEMORY_CONTEXT: i32 = 3;
     /// The client's system text.
     pub(crate) const CLIENT_CONTEXT: i32 = 5;
     /// Speech rules and bot-specific additions.
     pub(crate) const CUSTOM: i32 = 50;
+    /// What the prompt reminds the bot of in the middle of a conversation: changes with every turn.
+    pub(crate) const REMINDERS: i32 = 90;
     /// Date, time and last contact: changes with every turn.
     pub(crate) const TEMPORAL: i32 = 100;
 }

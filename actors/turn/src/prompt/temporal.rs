@@ -7,8 +7,7 @@ use jiff::{Timestamp, Zoned};
 /// One line with local date and time and, when there is history, how long ago the last contact was.
 ///
 /// `history` is what came before the present prompt, oldest first.
-pub(crate) fn temporal_context(now: Timestamp, timezone: Option<&str>, history: &[Message]) -> String {
-    let zone = timezone.and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system);
+pub(crate) fn temporal_context(now: Timestamp, zone: TimeZone, history: &[Message]) -> String {
     let local: Zoned = now.to_zoned(zone);
     let mut line = format!("Current date/time: {}", local.strftime("%A, %B %-d, %Y %-I:%M %p %Z"));
     let spoken = |message: &&Message| matches!(message.role, Role::User | Role::Assistant);
@@ -44,16 +43,20 @@ mod tests {
         Message { timestamp: Some(1_790_000_000.0 - ago), ..Message::text(role, "x") }
     }
 
+    fn zone(name: &str) -> TimeZone {
+        TimeZone::get(name).expect("a known zone")
+    }
+
     #[test]
     fn the_line_names_time_and_last_contact() {
         let now = Timestamp::from_second(1_790_000_000).expect("a valid time");
         assert_eq!(
-            temporal_context(now, Some("Europe/Berlin"), &[]),
+            temporal_context(now, zone("Europe/Berlin"), &[]),
             "Current date/time: Monday, September 21, 2026 4:13 PM CEST"
         );
         let history = [at(Role::User, 400.0), at(Role::Assistant, 125.0), at(Role::System, 1.0)];
-        assert!(temporal_context(now, Some("UTC"), &history).ends_with("UTC | Last conversation: 2 minutes ago"));
-        assert!(temporal_context(now, Some("No/Where"), &[at(Role::User, -50.0)]).ends_with("just now"));
+        assert!(temporal_context(now, zone("UTC"), &history).ends_with("UTC | Last conversation: 2 minutes ago"));
+        assert!(temporal_context(now, zone("UTC"), &[at(Role::User, -50.0)]).ends_with("just now"));
     }
 
     #[test]

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenroom_embedder::Embedder;
 use greenroom_kit::{Board, Supervisor};
-use greenroom_memory::{Memory, Namespace, NamespaceName};
+use greenroom_memory::{Memory, MemorySettings, Namespace, NamespaceName};
+use greenroom_profile::Profiles;
+use greenroom_prompts::Prompts;
 use greenroom_protocol::chat::{ClientTools, Prompt};
 use greenroom_protocol::{BotSlug, MessageId, RequestId, Sampling, TurnEvent, TurnId, UserId};
 use greenroom_provider::{ProviderSettings, Providers};
 use greenroom_store::testing::{TestDatabase, database};
 use greenroom_test_support::upstream::Upstream;
-use greenroom_turn::{HistoryScope, Persona, TurnPlan, TurnRef, TurnSettings, Turns, TurnsSettings};
+use greenroom_turn::{HistoryScope, Persona, TurnPlan, TurnRef, TurnRooms, TurnSettings, Turns, TurnsSettings};
 
 /// The room and what it stands on.
 pub struct House {
@@ -51,8 +54,12 @@ impl House {
         let providers = Providers::start(&group("providers").await, database.store.clone(), provider_settings)
             .await
             .expect("providers");
-        let memory = Memory::new(group("memory").await, database.store.clone());
-        let turns = Turns::start(group("turns").await, database.store.clone(), settings).await.expect("turns");
+        let store = database.store.clone();
+        let embedder = Embedder::test_hash();
+        let memory = Memory::new(group("memory").await, store.clone(), embedder, MemorySettings::default());
+        let (profiles, prompts) = (Profiles::new(store.clone()), Prompts::new(store.clone()));
+        let rooms = TurnRooms { memory: memory.clone(), profiles, prompts };
+        let turns = Turns::start(group("turns").await, store, rooms, settings).await.expect("turns");
         let name = NamespaceName::from_profile("tess").expect("a plain name");
         let namespace = memory.namespace(&BotSlug::parse("tess").expect("a slug"), &name);
         Self { turns, upstream, database, providers, namespace, root }
@@ -84,6 +91,7 @@ impl House {
             augment_memory: true,
             extract_memory: true,
             include_summaries: true,
+            animations: Vec::new(),
             client_context: None,
             home_mode: false,
             cancel_on_disconnect: false,

@@ -201,7 +201,13 @@ async fn a_turn_left_open_by_a_crash_is_closed_at_boot() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let group = house.root.group("turns after reboot").await.expect("group");
-    let rebooted = greenroom_turn::Turns::start(group, house.database.store.clone(), TurnsSettings::default()).await;
+    let rebooted = greenroom_turn::Turns::start(
+        group,
+        house.database.store.clone(),
+        house.turns.rooms().clone(),
+        TurnsSettings::default(),
+    )
+    .await;
     let rebooted = rebooted.expect("turns");
     let detail = rebooted.logs().get(turn.id()).await.expect("stored");
     assert_eq!((detail.status.as_str(), detail.response.as_deref()), ("error", Some("t0 t1 t2 ")));
@@ -270,8 +276,10 @@ async fn an_end_that_the_database_refuses_is_told_as_failed_and_holds_up_nobody(
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     // The bot's partition vanishes while the turn runs, so its answer has nowhere to go.
-    let db = house.database.store.connection().await.expect("connection");
-    greenroom_memory::Memory::purge(&db, house.namespace.bot()).await.expect("purged");
+    let mut db = house.database.store.connection().await.expect("connection");
+    let transaction = db.transaction().await.expect("a transaction");
+    greenroom_memory::Memory::purge(&transaction, house.namespace.bot()).await.expect("purged");
+    transaction.commit().await.expect("committed");
     let events = collect(&turn, 0).await;
     assert_eq!(complete_of(&events).status, TurnStatus::Error);
     let error = events.iter().find_map(|event| match event {

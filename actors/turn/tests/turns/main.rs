@@ -4,3 +4,4 @@
 mod house;
 mod lifecycle;
 mod prompting;
+mod remembering;
