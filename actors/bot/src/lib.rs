@@ -40,7 +40,7 @@ pub use layers::{Effective, Layer, Setting, Source};
 pub use mask::MASK;
 pub use profile::{BotProfile, BotType, Character, IfMatch};
 pub use profiles::{Deleted, ProfileFilter, ProfilePage};
-pub use purge::PurgeResult;
+pub use purge::{Orphans, PurgeResult};
 pub use repository::{SettingFilter, SettingRow};
 pub use seeds::{Seed, SeedError, Seeds, merged_seeds};
 pub use settings::{Applied, BATCH_MAX, Removed, SettingDraft, SettingPage, SettingPlace};

@@ -14,7 +14,7 @@ use tokio::sync::OwnedRwLockWriteGuard;
 
 use crate::bots::{Bots, Inner};
 use crate::error::BotsError;
-use crate::repository::{ModelOverrideRepository, SettingRepository};
+use crate::repository::{ModelOverrideRepository, ProfileRepository, SettingRepository};
 
 /// What a purge removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,7 +27,70 @@ pub struct PurgeResult {
     pub deleted_rows: BTreeMap<String, i64>,
 }
 
+/// What deleted bots have left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Orphans {
+    /// Whether it is still there.
+    pub dry_run: bool,
+    /// Deleted bots that left something.
+    pub orphaned_bot_ids: Vec<BotSlug>,
+    /// Their tables.
+    pub orphan_tables: Vec<String>,
+    /// Those of them that were dropped.
+    pub dropped_tables: Vec<String>,
+    /// Their rows in shared tables: removed, or, in a dry run, to be removed.
+    pub deleted_rows: BTreeMap<String, i64>,
+}
+
 impl Bots {
+    /// Purges what deleted bots have left behind. Only bots that were once deleted here count: a table that merely looks
+    /// like a bot's is nobody's orphan. A dry run does all of it and takes it back.
+    ///
+    /// # Errors
+    /// The database; nothing was removed then.
+    pub async fn clean_up_orphans(&self, dry_run: bool) -> Result<Orphans, BotsError> {
+        self.complete(move |inner| async move {
+            let _one_at_a_time = inner.writing().await;
+            let mut db = inner.store.connection().await?;
+            let transaction = inner.transaction(&mut db).await?;
+            let living = ProfileRepository::all_on(&transaction).await?;
+            let mut found = Orphans {
+                dry_run,
+                orphaned_bot_ids: Vec::new(),
+                orphan_tables: Vec::new(),
+                dropped_tables: Vec::new(),
+                deleted_rows: BTreeMap::new(),
+            };
+            for (slug, _) in ProfileRepository::tombstones_on(&transaction).await? {
+                if living.iter().any(|bot| bot.slug == slug) || inner.turns.is_busy(&slug) {
+                    continue;
+                }
+                let purged = purge_rows(&transaction, &slug).await?;
+                let rows: i64 = purged.deleted_rows.values().sum();
+                if rows == 0 && purged.dropped_tables.is_empty() {
+                    continue;
+                }
+                for (table, rows) in purged.deleted_rows {
+                    *found.deleted_rows.entry(table).or_default() += rows;
+                }
+                found.orphan_tables.extend(purged.dropped_tables);
+                found.orphaned_bot_ids.push(slug);
+            }
+            if dry_run {
+                transaction.rollback().await?;
+                return Ok(found);
+            }
+            inner.commit(transaction).await?;
+            found.dropped_tables.clone_from(&found.orphan_tables);
+            inner.rooms.prompts.purged();
+            for slug in &found.orphaned_bot_ids {
+                inner.rooms.memory.purged(slug);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     /// Purges a bot. `force` allows a slug that no bot has; `confirm`, when given or demanded, must repeat the slug.
     ///
     /// # Errors

@@ -166,6 +166,22 @@ async fn a_purge_takes_everything_but_the_profile() {
 }
 
 #[tokio::test]
+async fn what_a_deleted_bot_left_behind_is_cleaned_up_and_nothing_else() {
+    let house = house().await;
+    outcome(&house.ask("nova", "ann", "hello").await.unwrap()).await;
+    outcome(&house.ask("spark", "ann", "hello").await.unwrap()).await;
+    house.bots.delete_profile("nova", false, Default::default()).await.unwrap();
+    let planned = house.bots.clean_up_orphans(true).await.unwrap();
+    assert_eq!((planned.orphaned_bot_ids.len(), planned.orphan_tables.len()), (1, 5));
+    assert!(planned.dropped_tables.is_empty() && planned.deleted_rows["turn_logs"] == 1);
+    assert_eq!(house.count("SELECT count(*) FROM messages").await, 4, "a dry run leaves everything");
+    let done = house.bots.clean_up_orphans(false).await.unwrap();
+    assert_eq!((&done.dropped_tables, &done.deleted_rows), (&planned.orphan_tables, &planned.deleted_rows));
+    assert_eq!(house.count("SELECT count(*) FROM messages WHERE bot_id = 'spark'").await, 2);
+    assert!(house.bots.clean_up_orphans(true).await.unwrap().orphaned_bot_ids.is_empty());
+}
+
+#[tokio::test]
 async fn nothing_is_purged_under_a_running_turn() {
     let house = house().await;
     let (script, gate) = Script::text("slow").gated();
