@@ -1,49 +1,55 @@
-//! What bots remember. For now the first layer: raw messages, one partition per bot.
+//! What bots remember, in layers: raw messages in sessions, distilled memories with vectors, summaries, tombstones.
 //!
-//! [`Memory`] hands out one [`Namespace`] per bot. Reads go straight to the pool; the namespace's actor owns what must
-//! happen once, in order, for its bot: creating the partitions. Messages are written by the journal of the turn room
-//! through [`MessageRepository`], in the transaction that closes the turn, so that a stored answer and a stored status
-//! never disagree.
+//! [`Memory`] hands out one [`Namespace`] per bot. Reads go straight to the pool. What must happen once and in order for
+//! a bot (storing with a look for duplicates, superseding, forgetting, restoring) is run by the namespace's actor in a
+//! transaction under the bot's advisory lock, so that it holds for several processes, too. Messages of turns are written
+//! by the journal of the turn room through [`MessageRepository`], in the transaction that closes the turn, so that a
+//! stored answer and a stored status never disagree.
+//!
+//! Invariants: nothing is embedded while a transaction is open; the lexical indexes learn of a change only after its
+//! commit; what is forgotten is in no table but `forgotten`. Deliberately absent: calls to language models (the distill
+//! room) and profiles (the profile room).
 
+pub mod budget;
+pub mod context;
+pub mod episodes;
+mod error;
+mod exclusive;
+mod export;
+pub mod forget;
+mod history;
+mod import;
+pub mod index;
+pub mod memories;
 mod memory;
 mod message;
 mod namespace;
+mod reference;
 mod repository;
+pub mod retrieval;
+mod sessions;
+mod stats;
+pub mod summaries;
+pub mod upkeep;
 
-pub use memory::Memory;
-pub use message::{MessageStatus, NewMessage, StoredMessage};
+pub use episodes::{MessageHit, MessageHits, MessageSearch, RegenerateMode, Regenerated, SearchMode};
+pub use error::MemoryError;
+pub use exclusive::{Boxed, Changes, Exclusive};
+pub use forget::{ForgetRequest, ForgetTarget, Forgotten, RestoreRequest, RestoreWhat, Restored, Tombstone};
+pub use greenroom_lexicon::Cast;
+pub use history::{Cleared, Cursor, HistoryPage, HistoryQuery};
+pub use import::{ImportReport, MOST_RECORDS, MemoryRecord, MessageRecord};
+pub use index::{IndexStatus, RecallSettings};
+pub use memories::{
+    DeleteOptions, Deleted, Meaning, MeaningPatch, MemoryDraft, MemoryOrder, MemoryPatch, Outcome, PreparedMemory,
+    StoreOptions, Stored, StoredMemory, SupersedeReason, TombstoneReason,
+};
+pub use memory::{Memory, MemorySettings, Purged};
+pub use message::{IndexedMessage, MessageStatus, NewMessage, Recorded, SESSION_GAP, StoredMessage};
 pub use namespace::{Namespace, NamespaceName};
 pub use repository::MessageRepository;
-
-use greenroom_kit::{AskError, SupervisorError};
-use greenroom_protocol::ErrorClass;
-use greenroom_store::StoreError;
-
-/// Why the memory room could not do something.
-#[derive(Debug, thiserror::Error)]
-pub enum MemoryError {
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The namespace's actor.
-    #[error("the memory of the bot is not available: {0}")]
-    Actor(#[from] AskError),
-    /// The namespace's actor did not start.
-    #[error(transparent)]
-    Start(#[from] SupervisorError),
-    /// A stored row that this version cannot read.
-    #[error("a stored message has an unknown {0}")]
-    Unreadable(&'static str),
-}
-
-impl MemoryError {
-    /// The class under which a client learns of it.
-    #[must_use]
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            Self::Store(error) => error.class(),
-            Self::Actor(_) | Self::Start(_) => ErrorClass::Storage,
-            Self::Unreadable(_) => ErrorClass::Internal,
-        }
-    }
-}
+pub use retrieval::{
+    Animations, MemoryHit, MemoryHits, MemoryMethod, MemorySearch, Recalled, RetrievalSettings, TurnRecall,
+};
+pub use sessions::{CloseReason, Session, SessionFilter, SessionStatus, Sessions};
+pub use stats::{MemoryStats, Source};

@@ -1,9 +1,15 @@
-//! Messages as they are stored.
+//! Messages as they are stored. Plain data; the rules are in the database and in `repository/messages.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use greenroom_protocol::{BotSlug, Role, TurnId, UserId};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
+
+/// A conversation ends after this much silence, unless the bot says otherwise.
+pub const SESSION_GAP: Duration = Duration::from_secs(3600);
 
 /// Whether a message is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +54,10 @@ pub struct NewMessage {
     pub metadata: Option<Value>,
     /// False keeps fact extraction away from it.
     pub extract: bool,
+    /// The session it belongs to, if the caller knows; else the open one of bot and user, or a new one.
+    pub session: Option<Uuid>,
+    /// How much silence ends a session of this bot.
+    pub session_gap: Duration,
 }
 
 /// A stored message.
@@ -71,4 +81,53 @@ pub struct StoredMessage {
     pub partial: bool,
     /// What the writer noted beside it.
     pub metadata: Option<Value>,
+    /// The session it belongs to; messages from before there were sessions have none.
+    pub session: Option<Uuid>,
+    /// The summary that stands for it.
+    pub summary: Option<Uuid>,
+    /// When it was brought back from behind a summary.
+    pub recalled_at: Option<Timestamp>,
+    /// pending, claimed, done, failed or excluded.
+    pub extraction: String,
+    /// When it was stored.
+    pub created_at: Timestamp,
+}
+
+impl StoredMessage {
+    /// The client's own id, when it was not a UUID.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.metadata.as_ref()?.get("client_id")?.as_str()
+    }
+}
+
+/// What the lexical index and the embedding worker need to know of a stored message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexedMessage {
+    /// Whose memory.
+    pub bot: BotSlug,
+    /// Row id.
+    pub id: Uuid,
+    /// Event time.
+    pub ts: Timestamp,
+    /// Tie-break for equal times.
+    pub seq: i64,
+    /// Its session.
+    pub session: Option<Uuid>,
+    /// Who speaks.
+    pub role: Role,
+    /// Who spoke, or for whom.
+    pub user: Option<UserId>,
+    /// The text.
+    pub content: Arc<str>,
+}
+
+/// What became of a batch of messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "a conflict is a message that was not stored"]
+pub struct Recorded {
+    /// Written, new or overwritten.
+    pub stored: Vec<(BotSlug, Uuid)>,
+    /// Not written: the id belongs to a message of another role or another person.
+    pub conflicts: Vec<(BotSlug, Uuid)>,
 }

@@ -1,20 +1,24 @@
 //! One actor per bot's memory. It starts on the first use of the bot, creates the bot's partitions before anything is
-//! written to them, and rests when nothing was asked of it for a while.
+//! written to them, runs the commands that change the bot's memory one after the other (`exclusive.rs`), and rests when
+//! nothing was asked of it for a while. What it can be asked stands beside what it concerns: `history.rs`, `memories/`,
+//! `forget/`, `import.rs`, `export.rs`, `stats.rs`, `retrieval/`, `summaries/`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use greenroom_kit::{Address, Policy, Supervisor, Told, child};
-use greenroom_protocol::{BotSlug, UserId};
+use greenroom_embedder::Embedder;
+use greenroom_kit::{Address, AskError, Policy, State, Supervisor, Told, child};
+use greenroom_protocol::BotSlug;
 use greenroom_store::Store;
-use jiff::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::MemoryError;
-use crate::message::StoredMessage;
-use crate::repository::MessageRepository;
+use crate::exclusive::{JobSlot, MOST_WAITING, run_job};
+use crate::index::Recall;
+use crate::memory::MemorySettings;
+use crate::repository::Partitions;
 
 /// How long a namespace may be idle before its actor rests.
 const IDLE: Duration = Duration::from_secs(15 * 60);
@@ -39,10 +43,6 @@ impl NamespaceName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    pub(crate) fn messages_table(&self) -> String {
-        format!("{}_messages", self.0)
-    }
 }
 
 /// Cheap handle to one bot's memory.
@@ -57,29 +57,64 @@ struct Shared {
     name: NamespaceName,
     group: Supervisor,
     store: Store,
+    embedder: Embedder,
+    settings: Arc<MemorySettings>,
+    recall: Recall,
     address: Address<NamespaceMsg>,
     ready: AtomicBool,
     starting: Mutex<()>,
+    places: Semaphore,
+    born: Instant,
+    /// Seconds from birth to the last use.
+    used: AtomicU64,
+}
+
+impl Shared {
+    fn touch(&self) {
+        self.used.store(self.born.elapsed().as_secs(), Ordering::Relaxed);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.born.elapsed().saturating_sub(Duration::from_secs(self.used.load(Ordering::Relaxed))) >= IDLE
+    }
 }
 
 pub(crate) enum NamespaceMsg {
     /// Public: create what is missing and say so.
     Open(RpcReplyPort<Result<(), MemoryError>>),
+    /// Public: a command; its answer goes by a channel of its own.
+    Run(JobSlot),
     /// Internal: has anybody asked lately?
     RestIfIdle,
 }
 
+/// What namespaces share.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    pub(crate) group: Supervisor,
+    pub(crate) store: Store,
+    pub(crate) embedder: Embedder,
+    pub(crate) settings: Arc<MemorySettings>,
+}
+
 impl Namespace {
-    pub(crate) fn new(group: Supervisor, store: Store, bot: BotSlug, name: NamespaceName) -> Self {
+    pub(crate) fn new(room: &Room, bot: BotSlug, name: NamespaceName) -> Self {
+        let Room { group, store, embedder, settings } = room.clone();
         let card = group.card(format!("namespace:{bot}"), "namespace");
         let shared = Shared {
+            recall: Recall::new(bot.clone(), store.clone(), embedder.clone(), settings.recall.clone()),
             bot,
             name,
             group,
             store,
+            embedder,
+            settings,
             address: Address::vacant(card),
             ready: AtomicBool::new(false),
             starting: Mutex::new(()),
+            places: Semaphore::new(MOST_WAITING),
+            born: Instant::now(),
+            used: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -96,10 +131,38 @@ impl Namespace {
         &self.shared.name
     }
 
+    /// The database.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// What turns texts into vectors.
+    #[must_use]
+    pub fn embedder(&self) -> &Embedder {
+        &self.shared.embedder
+    }
+
+    /// The room's settings.
+    #[must_use]
+    pub fn settings(&self) -> &MemorySettings {
+        &self.shared.settings
+    }
+
+    /// The indexes; asking for them counts as use.
+    pub(crate) fn recall(&self) -> &Recall {
+        self.shared.touch();
+        &self.shared.recall
+    }
+
+    pub(crate) fn places(&self) -> &Semaphore {
+        &self.shared.places
+    }
+
     /// Makes sure the partitions exist; costs nothing after the first time. Must precede writing.
     ///
     /// # Errors
-    /// [`MemoryError`], with nothing left half done.
+    /// [`MemoryError`]; the next call makes what is still missing.
     pub async fn open(&self) -> Result<(), MemoryError> {
         if self.shared.ready.load(Ordering::Acquire) {
             return Ok(());
@@ -115,18 +178,30 @@ impl Namespace {
             self.shared.address.ask(LIMIT, NamespaceMsg::Open).await??;
         }
         self.shared.ready.store(true, Ordering::Release);
+        self.shared.recall.wake();
         Ok(())
+    }
+
+    /// Gives a command to the actor, which is started if it rests. One that failed is left to its supervisor.
+    pub(crate) async fn tell_job(&self, slot: JobSlot) -> Result<(), MemoryError> {
+        if self.shared.address.tell(NamespaceMsg::Run(slot.clone())).is_ok() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.shared.starting.lock().await;
+        if self.shared.address.tell(NamespaceMsg::Run(slot.clone())).is_ok() {
+            return Ok(());
+        }
+        if matches!(self.shared.address.card().state(), State::Restarting | State::Down) {
+            return Err(MemoryError::Actor(AskError::Gone));
+        }
+        self.start().await?;
+        Ok(self.shared.address.tell(NamespaceMsg::Run(slot))?)
     }
 
     async fn start(&self) -> Result<(), MemoryError> {
         self.shared.group.remove(self.shared.address.card().name()).await?;
-        let (bot, name, store) = (self.shared.bot.clone(), self.shared.name.clone(), self.shared.store.clone());
-        let address = self.shared.address.clone();
-        let spec = child(&self.shared.address, Policy::WORKER, move || {
-            let args =
-                NamespaceArgs { bot: bot.clone(), name: name.clone(), store: store.clone(), address: address.clone() };
-            (NamespaceActor, args)
-        });
+        let shared = self.shared.clone();
+        let spec = child(&self.shared.address, Policy::WORKER, move || (NamespaceActor, shared.clone()));
         self.shared.group.add(spec).await?;
         Ok(())
     }
@@ -134,20 +209,7 @@ impl Namespace {
     /// The partitions are gone (the bot was purged): the next use creates them again.
     pub fn forget_partitions(&self) {
         self.shared.ready.store(false, Ordering::Release);
-    }
-
-    /// The newest messages, newest first; see [`MessageRepository::latest_on`].
-    ///
-    /// # Errors
-    /// [`MemoryError`].
-    pub async fn latest(
-        &self,
-        user: Option<&UserId>,
-        before: Option<(Timestamp, i64)>,
-        limit: i64,
-    ) -> Result<Vec<StoredMessage>, MemoryError> {
-        let db = self.shared.store.connection().await?;
-        MessageRepository::latest_on(&db, &self.shared.bot, user, before, limit).await
+        self.shared.recall.rest();
     }
 
     /// Makes the actor panic at its next message, to test supervision.
@@ -159,31 +221,24 @@ impl Namespace {
 
 struct NamespaceActor;
 
-struct NamespaceArgs {
-    bot: BotSlug,
-    name: NamespaceName,
-    store: Store,
-    address: Address<NamespaceMsg>,
-}
-
 struct NamespaceState {
-    args: NamespaceArgs,
-    last_asked: Instant,
+    shared: Arc<Shared>,
 }
 
 impl Actor for NamespaceActor {
     type Msg = Told<NamespaceMsg>;
     type State = NamespaceState;
-    type Arguments = NamespaceArgs;
+    type Arguments = Arc<Shared>;
 
     async fn pre_start(
         &self,
         me: ActorRef<Told<NamespaceMsg>>,
-        args: NamespaceArgs,
+        shared: Arc<Shared>,
     ) -> Result<NamespaceState, ActorProcessingErr> {
-        let address = args.address.clone();
+        let address = shared.address.clone();
         me.send_interval(IDLE, move || address.told(NamespaceMsg::RestIfIdle));
-        Ok(NamespaceState { args, last_asked: Instant::now() })
+        shared.touch();
+        Ok(NamespaceState { shared })
     }
 
     async fn handle(
@@ -195,19 +250,32 @@ impl Actor for NamespaceActor {
         let (msg, _work) = told.open();
         match msg {
             NamespaceMsg::Open(reply) => {
-                st.last_asked = Instant::now();
-                let made = match st.args.store.connection().await {
-                    Ok(mut db) => MessageRepository::ensure_partitions(&mut db, &st.args.bot, &st.args.name).await,
+                st.shared.touch();
+                let made = match st.shared.store.connection().await {
+                    Ok(mut db) => Partitions::ensure(&mut db, &st.shared.bot, &st.shared.name).await,
                     Err(error) => Err(error),
                 };
                 let _ = reply.send(made.map_err(MemoryError::from));
             }
+            NamespaceMsg::Run(slot) => {
+                st.shared.touch();
+                run_job(&slot).await;
+            }
             NamespaceMsg::RestIfIdle => {
-                if st.last_asked.elapsed() >= IDLE {
+                if st.shared.is_idle() {
                     me.stop(Some("ended".into()));
                 }
             }
         }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<Told<NamespaceMsg>>,
+        st: &mut NamespaceState,
+    ) -> Result<(), ActorProcessingErr> {
+        st.shared.recall.rest();
         Ok(())
     }
 }

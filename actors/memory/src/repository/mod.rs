@@ -1,0 +1,50 @@
+//! All SQL of the memory room, one repository per aggregate. Statements are static and take binds only; the sole
+//! exceptions create and drop partitions, whose text the server builds with `format('%I')`.
+
+mod episodes;
+mod exports;
+mod forgotten;
+mod imports;
+mod index_rows;
+mod memories;
+mod memory_rows;
+mod memory_writes;
+mod message_rows;
+mod messages;
+mod partitions;
+mod retrieval;
+mod sessions;
+mod stats;
+mod summaries;
+mod summaries_due;
+mod summaries_write;
+mod tombstones;
+mod upkeep_claims;
+mod upkeep_log;
+mod upkeep_near;
+mod upkeep_tidy;
+mod vectors;
+
+pub(crate) use episodes::{EpisodeFilter, EpisodeQuery, EpisodeRepository, Near, SaidSomewhere};
+pub(crate) use exports::ExportRepository;
+pub(crate) use forgotten::ForgottenRepository;
+pub(crate) use imports::{ImportRepository, ImportedMemory, ImportedMessage, SessionSpan};
+pub(crate) use index_rows::IndexRows;
+pub(crate) use memories::MemoryRepository;
+pub(crate) use memory_rows::memory;
+pub(crate) use memory_writes::{Edit, MemoryWrites};
+pub(crate) use message_rows::{far_future, indexed, stored};
+pub use messages::MessageRepository;
+pub(crate) use partitions::Partitions;
+pub(crate) use retrieval::{Found, MemoryQuery, RetrievalRepository};
+pub(crate) use sessions::SessionRepository;
+pub(crate) use stats::StatsRepository;
+pub(crate) use summaries::SummaryRepository;
+pub(crate) use summaries_due::SummarySources;
+pub(crate) use summaries_write::SummaryWriter;
+pub(crate) use tombstones::{Buried, TombstoneRepository};
+pub(crate) use upkeep_claims::ExtractionClaims;
+pub(crate) use upkeep_log::{ExtractionLog, UpkeepRepository};
+pub(crate) use upkeep_near::NearRepository;
+pub(crate) use upkeep_tidy::TidyRepository;
+pub(crate) use vectors::{BareMemory, MemoryVectors, MessageVectors, Said, VectorRepository, Waiting};
