@@ -5,7 +5,7 @@
 //! Nothing here can fail a turn or hold it up for long; what could not be searched is told as a warning.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use greenroom_memory::budget::memory_budget;
 use greenroom_memory::context::{Fit, Rendering, fit_memories, render_episodes, render_memories};
@@ -78,7 +78,9 @@ pub(crate) async fn recall(shared: &TurnShared, past: &Past) -> Reminders {
     });
     let memories = (memories.limit > 0).then_some(memories);
     let wish = TurnRecall { memories, episodes, within: WITHIN };
+    let began = Instant::now();
     let recalled = plan.namespace.recall_for_turn(wish).await;
+    metrics::histogram!("greenroom_retrieval_seconds").record(began.elapsed());
     if let Some(why) = &recalled.incomplete {
         tracing::debug!(why, bot = %plan.persona.slug, "recall is incomplete");
     }
