@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::animation::{self, Animation};
 use crate::fields::{Complaint, Field, Fields};
 use crate::ids::{BotSlug, MessageId, UserId};
 use crate::message::{Message, Part, Role, ToolCall};
@@ -129,22 +130,6 @@ pub struct ChatRequest {
     pub warnings: Vec<String>,
 }
 
-/// An animation that a client's avatar can play.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Animation {
-    /// Its name, at most 255 characters.
-    pub name: String,
-    /// What it shows; may be empty.
-    pub description: String,
-}
-
-/// Most animations of a request.
-const MOST_ANIMATIONS: usize = 256;
-/// Longest name of an animation, in characters.
-const ANIMATION_NAME_MAX: usize = 255;
-/// Longest description of an animation, in characters.
-const ANIMATION_DESCRIPTION_MAX: usize = 1000;
-
 impl ChatRequest {
     /// Reads and checks a request body.
     ///
@@ -192,7 +177,7 @@ impl ChatRequest {
         let user = read_id(&mut fields, "user", UserId::parse);
         let bot = read_id(&mut fields, "bot_id", BotSlug::parse);
         let user_message_id = read_id(&mut fields, "user_message_id", MessageId::parse);
-        let animations = read_animations(&mut fields);
+        let animations = animation::read(&mut fields);
         let request = Self {
             prompt,
             model: fields.text_max("model", 256).some().filter(|model| !model.trim().is_empty()),
@@ -225,31 +210,6 @@ fn read_id<T>(fields: &mut Fields<'_>, name: &str, parse: impl Fn(&str) -> Resul
             None
         }
     }
-}
-
-fn read_animations(fields: &mut Fields<'_>) -> Vec<Animation> {
-    let list = fields.list("animations").some().map(Vec::as_slice).unwrap_or_default();
-    if list.len() > MOST_ANIMATIONS {
-        fields.complain("too_long", "animations", format!("List should have at most {MOST_ANIMATIONS} items"));
-        return Vec::new();
-    }
-    let mut animations = Vec::with_capacity(list.len());
-    for (index, item) in list.iter().enumerate() {
-        let read = Fields::of("body", item).and_then(|mut item| {
-            let name = item.required_text("name", ANIMATION_NAME_MAX).trim().to_owned();
-            let description = item.text_max("description", ANIMATION_DESCRIPTION_MAX).some().unwrap_or_default();
-            item.finish()?;
-            Ok(Animation { name, description: description.trim().to_owned() })
-        });
-        match read {
-            Ok(animation) => animations.push(animation),
-            Err(complaints) => {
-                let place = [Value::from("animations"), Value::from(index)];
-                fields.add(complaints.into_iter().map(|complaint| complaint.under(&place)));
-            }
-        }
-    }
-    animations
 }
 
 fn read_sampling(fields: &mut Fields<'_>) -> Sampling {
@@ -501,19 +461,6 @@ mod tests {
         assert_eq!(request.sampling.temperature, Some(0.0));
         assert_eq!(request.sampling.max_tokens, Some(7));
         assert_eq!(request.prompt, None);
-    }
-
-    #[test]
-    fn animations_are_read_and_bounded() {
-        let with = |animations: Value| json!({"messages": [], "animations": animations});
-        let request = parse(&with(json!([{"name": "wave", "description": " says hello "}, {"name": "nod"}])));
-        let names: Vec<_> = request.animations.iter().map(|a| (a.name.as_str(), a.description.as_str())).collect();
-        assert_eq!(names, [("wave", "says hello"), ("nod", "")]);
-        assert_eq!(parse(&with(Value::Null)).animations, []);
-        let bad = complaints(&with(json!([{"name": "ok"}, {"name": "n".repeat(256)}, {"description": "x"}, 3])));
-        assert_eq!(bad.len(), 3, "{bad:?}");
-        assert!(bad[0].starts_with("string_too_long") && bad[1].starts_with("missing"), "{bad:?}");
-        assert_eq!(complaints(&with(vec![json!({"name": "a"}); 257].into())).len(), 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Everything here is plain data and pure functions. No I/O, no actors, no clocks: times and random identifiers are
 //! made by callers through the constructors in [`ids`]. Rooms above share this vocabulary and nothing else.
 
+pub mod animation;
 pub mod chat;
 pub mod completion;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod status;
 pub mod time;
 pub mod usage;
 
+pub use animation::Animation;
 pub use chat::{ChatRequest, Sampling};
 pub use error::{ErrorBody, ErrorClass};
 pub use event::{FinishReason, TurnEvent, TurnHeader};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use greenroom_memory::Namespace;
-use greenroom_protocol::chat::{Animation, ClientTools, Prompt};
-use greenroom_protocol::{BotSlug, MessageId, RequestId, Sampling, TurnId, UserId};
+use greenroom_protocol::chat::{ClientTools, Prompt};
+use greenroom_protocol::{Animation, BotSlug, MessageId, RequestId, Sampling, TurnId, UserId};
 use greenroom_provider::Engine;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;

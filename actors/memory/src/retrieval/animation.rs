@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use greenroom_embedder::{Embedder, Lane, Vector};
 use greenroom_kit::lock;
-use greenroom_protocol::chat::Animation;
+use greenroom_protocol::Animation;
 use lru::LruCache;
 
 /// Least cosine of an answer and the animation that goes with it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use greenroom_memory::{MemoryDraft, StoreOptions};
 use greenroom_profile::{AttributeDraft, Entity, Source};
-use greenroom_protocol::chat::Animation;
+use greenroom_protocol::Animation;
 use greenroom_protocol::{BotSlug, TurnEvent, UserId};
 use greenroom_turn::{TurnPlan, TurnSettings};
 use serde_json::{Value, json};
