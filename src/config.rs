@@ -5,9 +5,11 @@
 
 mod check;
 mod dotenv;
+mod memory;
 mod names;
 mod sections;
 mod sources;
+mod tunables;
 mod value;
 
 use std::path::PathBuf;
@@ -15,11 +17,13 @@ use std::path::PathBuf;
 use figment::Figment;
 use serde::{Deserialize, Serialize};
 
+pub use memory::{EmbedderSection, LlmPolicy, MemorySection, SchedulerSection};
 pub use sections::{
-    Auth, BotsSection, Key, KeyRole, Limits, LogFormat, LogSection, ProvidersSection, Server, StoreSection, Tunables,
+    Auth, BotsSection, Key, KeyRole, Limits, LogFormat, LogSection, ProvidersSection, Server, StoreSection,
     TurnsSection,
 };
 pub use sources::Surroundings;
+pub use tunables::Tunables;
 pub use value::{HIDDEN, Names, Size, Span};
 
 /// All settings of the process.
@@ -36,6 +40,12 @@ pub struct Config {
     pub store: StoreSection,
     /// Model providers.
     pub providers: ProvidersSection,
+    /// Texts to vectors.
+    pub embedder: EmbedderSection,
+    /// What bots remember.
+    pub memory: MemorySection,
+    /// Background work.
+    pub scheduler: SchedulerSection,
     /// Bots.
     pub bots: BotsSection,
     /// The turn engine.

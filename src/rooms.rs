@@ -1,20 +1,28 @@
 //! From the configuration to what each room is told: the only place that knows both.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use greenroom_bot::{BUILT_IN_SEEDS, BotsSettings, Layer};
+use greenroom_bot::{BUILT_IN_SEEDS, Bots, BotsSettings, Layer};
+use greenroom_distill::summaries::SummarySettings;
+use greenroom_distill::{DistillRules, ExtractionRules, ModelSettings, UpkeepRules};
+use greenroom_embedder::{Choice, EmbedderSettings};
+use greenroom_memory::{MemorySettings, RecallSettings};
 use greenroom_protocol::{BotSlug, UserId};
 use greenroom_provider::{ProviderSettings, Timeouts};
+use greenroom_scheduler::{JobType, SchedulerSettings};
 use greenroom_store::StoreSettings;
 use greenroom_turn::TurnsSettings;
 use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::app::StartError;
-use crate::config::{Config, Surroundings};
+use crate::config::{Config, EmbedderSection, LlmPolicy, Surroundings};
 
 /// The seed file that is looked for when none is named.
 const SEEDS_BESIDE: &str = "bots.yaml";
+/// Where `make setup` puts the embedder's weights, below the checkout.
+const WEIGHTS_HOME: &str = ".local/minilm";
 /// The speech rules that ship with the program.
 const TTS_INSTRUCTIONS: &str = include_str!("../config/prompts/tts.md");
 
@@ -89,6 +97,137 @@ pub fn providers(config: &Config) -> ProviderSettings {
         },
         ..ProviderSettings::default()
     }
+}
+
+/// The embedder's model, if the setting names one.
+#[must_use]
+pub fn embedder_choice(section: &EmbedderSection) -> Option<Choice> {
+    match section.model.trim().rsplit('/').next().unwrap_or_default() {
+        "all-MiniLM-L6-v2" => Some(Choice::MiniLm { dir: minilm_dir(section) }),
+        "test-hash" => Some(Choice::TestHash),
+        "off" => Some(Choice::Off),
+        _ => None,
+    }
+}
+
+/// Where the weights are: the configured folder, else the one that `make setup` fills, looked for below the working
+/// directory and the folders above the program.
+fn minilm_dir(section: &EmbedderSection) -> PathBuf {
+    if let Some(dir) = &section.dir {
+        return dir.into();
+    }
+    let program = std::env::current_exe().ok();
+    let above = program.iter().flat_map(|program| program.ancestors().skip(1)).map(Path::to_owned);
+    let found = std::env::current_dir().into_iter().chain(above).map(|folder| folder.join(WEIGHTS_HOME));
+    found.into_iter().find(|dir| dir.is_dir()).unwrap_or_else(|| WEIGHTS_HOME.into())
+}
+
+/// What the embedder is told.
+#[must_use]
+pub fn embedder(config: &Config) -> EmbedderSettings {
+    let section = &config.embedder;
+    let defaults = EmbedderSettings::default();
+    EmbedderSettings {
+        model: embedder_choice(section).unwrap_or(Choice::Off),
+        threads: if section.threads == 0 { defaults.threads } else { section.threads },
+        queue: section.queue,
+        ..defaults
+    }
+}
+
+/// What the memory room is told.
+#[must_use]
+pub fn memory(config: &Config) -> MemorySettings {
+    let or = MemorySettings::default();
+    let tunables = &config.bots.tunables;
+    let gap = tunables.summarization_session_gap_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    MemorySettings {
+        dedup_similarity: tunables.memory_dedup_similarity.map_or(or.dedup_similarity, narrow),
+        session_gap: gap.unwrap_or(or.session_gap),
+        recall: RecallSettings { most_messages: config.memory.indexed_messages, ..or.recall },
+    }
+}
+
+/// Which models the work behind the scenes may ask.
+#[must_use]
+pub fn models(config: &Config) -> ModelSettings {
+    let section = &config.memory;
+    ModelSettings {
+        policy: match section.llm_policy {
+            LlmPolicy::LocalOnly => greenroom_distill::LlmPolicy::LocalOnly,
+            LlmPolicy::PreferLocal => greenroom_distill::LlmPolicy::PreferLocal,
+            LlmPolicy::Any => greenroom_distill::LlmPolicy::Any,
+        },
+        extraction: section.extraction_model.clone(),
+        maintenance: section.maintenance_model.clone(),
+        profile_maintenance: section.profile_maintenance_model.clone(),
+        summarization: section.summarization_model.clone(),
+        consolidation: section.consolidation_model.clone(),
+        local_hosts: section.local_model_hosts.0.clone(),
+        call_limit: section.model_timeout.get().min(ModelSettings::default().call_limit),
+        local_call_limit: section.model_timeout.get(),
+        ..ModelSettings::default()
+    }
+}
+
+/// How facts are extracted and memories tidied.
+#[must_use]
+pub fn distill(config: &Config) -> DistillRules {
+    let section = &config.memory;
+    DistillRules {
+        extraction: ExtractionRules {
+            enabled: section.extraction_enabled,
+            min_importance: narrow(section.extraction_min_importance),
+            heuristic_fallback: section.extraction_heuristic_fallback,
+            profile_attributes: section.profile_attribute_enabled,
+            profile_min_importance: narrow(section.profile_attribute_min_importance),
+            ..ExtractionRules::default()
+        },
+        upkeep: UpkeepRules {
+            preview_similarity: narrow(section.consolidation_threshold),
+            prune_threshold: section.prune_threshold,
+            recurrence_days: i64::from(section.recurrence_threshold),
+            ..UpkeepRules::default()
+        },
+    }
+}
+
+/// How conversations are summarised.
+#[must_use]
+pub fn summaries(config: &Config) -> SummarySettings {
+    let after = config.memory.summarization_rollup_after;
+    SummarySettings {
+        rollup_after: usize::try_from(after).unwrap_or(usize::MAX),
+        quality_retry: config.bots.tunables.summarization_quality_retry.unwrap_or(false),
+        ..SummarySettings::default()
+    }
+}
+
+/// When background work runs. Intervals are those of the settings at the time a job is first created.
+#[must_use]
+pub fn scheduler(config: &Config, bots: &Bots) -> SchedulerSettings {
+    let directory = bots.directory();
+    let keys = [
+        (JobType::MemoryExtraction, "memory_extraction_interval_minutes"),
+        (JobType::HistorySummarization, "history_summarization_interval_minutes"),
+        (JobType::ProfileMaintenance, "profile_maintenance_interval_minutes"),
+    ];
+    let minutes = |key: &str| directory.globals().count(key);
+    let intervals = keys.into_iter().filter_map(|(job, key)| Some((job, Duration::from_secs(minutes(key)? * 60))));
+    let (or, check_interval) = (SchedulerSettings::default(), config.scheduler.check_interval.get());
+    SchedulerSettings {
+        enabled: config.scheduler.enabled,
+        check_interval,
+        start_delay: or.start_delay.min(check_interval),
+        nudge_delay: config.scheduler.extraction_delay.get(),
+        intervals: intervals.collect(),
+        ..or
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a share between 0 and 1")]
+fn narrow(share: f64) -> f32 {
+    share as f32
 }
 
 /// What the turn engine is told.

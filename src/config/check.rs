@@ -14,6 +14,7 @@ pub(super) fn complaints(config: &Config) -> Vec<String> {
     check_limits(config, &mut found);
     check_keys(config, &mut found);
     check_names(config, &mut found);
+    check_memory(config, &mut found);
     found
 }
 
@@ -134,10 +135,39 @@ fn check_names(config: &Config, found: &mut Vec<String>) {
     if let Some(Err(error)) = config.log.filter.as_deref().map(tracing_subscriber::EnvFilter::try_new) {
         found.push(format!("log.filter: {error}"));
     }
-    let tunables = &config.bots.tunables;
-    for (name, value, most) in [("temperature", tunables.temperature, 2.0), ("top_p", tunables.top_p, 1.0)] {
-        if value.is_some_and(|value| !(0.0..=most).contains(&value)) {
-            found.push(format!("bots.tunables.{name}: must be between 0 and {most}"));
+    if let Ok(serde_json::Value::Object(tunables)) = serde_json::to_value(&config.bots.tunables) {
+        for (key, value) in tunables.iter().filter(|(_, value)| !value.is_null()) {
+            if let Err(bad) = greenroom_bot::checked(key, value) {
+                found.push(format!("bots.tunables.{key}: {}", bad.msg));
+            }
         }
+    }
+}
+
+fn check_memory(config: &Config, found: &mut Vec<String>) {
+    let memory = &config.memory;
+    for (name, share) in [
+        ("extraction_min_importance", memory.extraction_min_importance),
+        ("profile_attribute_min_importance", memory.profile_attribute_min_importance),
+        ("prune_threshold", memory.prune_threshold),
+        ("consolidation_threshold", memory.consolidation_threshold),
+    ] {
+        if !(0.0..=1.0).contains(&share) {
+            found.push(format!("memory.{name}: must be between 0 and 1"));
+        }
+    }
+    for (name, span) in
+        [("memory.model_timeout", memory.model_timeout), ("scheduler.check_interval", config.scheduler.check_interval)]
+    {
+        if span.get().is_zero() {
+            found.push(format!("{name}: must be longer than nothing"));
+        }
+    }
+    if config.embedder.queue == 0 {
+        found.push("embedder.queue: must be at least 1".into());
+    }
+    if crate::rooms::embedder_choice(&config.embedder).is_none() {
+        let model = &config.embedder.model;
+        found.push(format!("embedder.model: '{model}' is none of all-MiniLM-L6-v2, test-hash and off"));
     }
 }

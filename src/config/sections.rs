@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::value::{Names, Size, Span, hidden, number, optional, secret};
+use super::tunables::Tunables;
+use super::value::{Names, Size, Span, hidden, optional, secret};
 
 /// Where the server listens and keeps its files.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -260,28 +261,6 @@ impl Default for BotsSection {
             tunables: Tunables::default(),
         }
     }
-}
-
-/// Process-wide values of the runtime settings; `None` leaves the built-in default.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tunables {
-    /// Prompt budget in tokens; 0 is automatic.
-    pub max_context_tokens: Option<u32>,
-    /// Cap on raw history rows; 0 is none.
-    pub max_context_messages: Option<u32>,
-    /// Reply limit in tokens.
-    pub max_output_tokens: Option<u32>,
-    /// Turns that are never dropped from the prompt.
-    pub memory_protected_recent_turns: Option<u32>,
-    /// Summaries injected.
-    pub summarization_max_in_context: Option<u32>,
-    /// Sampling temperature.
-    #[serde(deserialize_with = "number")]
-    pub temperature: Option<f64>,
-    /// Nucleus cut-off.
-    #[serde(deserialize_with = "number")]
-    pub top_p: Option<f64>,
 }
 
 /// The turn engine and its journal.
