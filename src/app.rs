@@ -9,11 +9,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use greenroom_bot::{Bots, BotsError};
+use greenroom_distill::summaries::Summaries;
+use greenroom_distill::{Distill, IsBotName, Models};
+use greenroom_embedder::Embedder;
 use greenroom_kit::{Address, Board, Supervisor, SupervisorError};
 use greenroom_memory::Memory;
+use greenroom_profile::Profiles;
+use greenroom_prompts::Prompts;
 use greenroom_provider::{Providers, ProvidersError};
+use greenroom_scheduler::{Scheduler, SchedulerError};
 use greenroom_store::{Store, StoreError};
-use greenroom_turn::{TurnError, Turns};
+use greenroom_turn::{TurnError, TurnRooms, Turns};
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +34,7 @@ use crate::http::front::Front;
 use crate::http::route::Router;
 use crate::http::{metrics, routes};
 use crate::rooms;
+use crate::work::Work;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -73,6 +80,9 @@ pub enum StartError {
     /// The turn engine.
     #[error(transparent)]
     Turns(#[from] TurnError),
+    /// The scheduler.
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
     /// The bots.
     #[error(transparent)]
     Bots(#[from] BotsError),
@@ -125,13 +135,38 @@ async fn open(
     let store = Store::start(&group, rooms::store(&config)).await?;
     let group = root.group("providers").await?;
     let providers = Providers::start(&group, store.clone(), rooms::providers(&config)).await?;
+    let group = root.group("embedder").await?;
+    let embedder = Embedder::start(&group, rooms::embedder(&config)).await?;
     let group = root.group("memory").await?;
-    let memory = Memory::new(group, store.clone());
+    let memory = Memory::new(group, store.clone(), embedder.clone(), rooms::memory(&config));
+    let (profiles, prompts) = (Profiles::new(store.clone()), Prompts::new(store.clone()));
     let bots_group = root.group("bots").await?;
     let group = root.group("turns").await?;
-    let turns = Turns::start(group, store.clone(), rooms::turns(&config)).await?;
+    let below = TurnRooms { memory: memory.clone(), profiles: profiles.clone(), prompts: prompts.clone() };
+    let turns = Turns::start(group, store.clone(), below, rooms::turns(&config)).await?;
     let settings = rooms::bots(&config, texts);
-    let bots = Bots::start(&bots_group, store.clone(), providers.clone(), memory, turns.clone(), settings).await?;
+    let bots = Bots::start(&bots_group, store.clone(), providers.clone(), turns.clone(), settings).await?;
+
+    let models = Models::new(providers.clone(), rooms::models(&config));
+    let names = bots.clone();
+    let is_bot_name: IsBotName = Arc::new(move |name| names.directory().named(name).is_some());
+    let rules = rooms::distill(&config);
+    let distill = Distill::new(models.clone(), prompts.clone(), profiles.clone(), rules, is_bot_name);
+    let summaries = Summaries::new(models, prompts.clone(), rooms::summaries(&config));
+    let group = root.group("scheduler").await?;
+    let work =
+        Work { bots: bots.clone(), memory: memory.clone(), distill: distill.clone(), summaries: summaries.clone() };
+    let settings = rooms::scheduler(&config, &bots);
+    let scheduler = Scheduler::start(&group, store.clone(), Arc::new(work), settings).await?;
+    let nudged = scheduler.clone();
+    turns.when_ended(Arc::new(move |ended| {
+        if ended.extract {
+            nudged.nudge(&ended.bot);
+        }
+    }));
+    if let Err(error) = memory.sessions().recover(rooms::memory(&config).session_gap).await {
+        tracing::warn!(%error, "sessions of before could not be closed");
+    }
 
     let limits = &config.limits;
     let connections =
@@ -144,6 +179,13 @@ async fn open(
         draining: AtomicBool::new(false),
         store,
         providers,
+        embedder,
+        memory,
+        profiles,
+        prompts,
+        distill,
+        summaries,
+        scheduler,
         bots,
         turns,
         connections,

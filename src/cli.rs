@@ -5,11 +5,20 @@ mod chat;
 mod client;
 mod config_show;
 mod doctor;
+mod export;
+mod history;
+mod import;
+mod job;
+mod memory;
 mod migrate;
+mod profile;
+mod prompt;
 mod render;
 mod serve;
 mod status;
+mod table;
 mod terminal;
+mod transfer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +48,20 @@ pub enum Command {
     Chat(Chat),
     /// Show the live tree of a running server.
     Status(Status),
+    /// Look into what a bot has learnt, and mend it.
+    Memory(memory::Memory),
+    /// Look into what was said, and tidy it.
+    History(history::History),
+    /// Look into what is known about users and bots, and correct it.
+    Profile(profile::Profile),
+    /// Look into the prompt templates, and edit them.
+    Prompt(prompt::Prompt),
+    /// Look at the work in the background, and start it.
+    Job(job::Job),
+    /// Bring in messages and memories from a file.
+    Import(Import),
+    /// Write out messages and memories as lines that `import` reads.
+    Export(Export),
     /// Print every setting with its value and where it comes from.
     Config(ConfigShow),
     /// Bring the database up to date.
@@ -99,7 +122,7 @@ impl Serve {
 #[derive(Debug, Args)]
 pub struct Place {
     /// The server's address.
-    #[arg(long, env = "GREENROOM_URL", default_value = "http://127.0.0.1:8642")]
+    #[arg(long, global = true, env = "GREENROOM_URL", default_value = "http://127.0.0.1:8642")]
     pub url: String,
 }
 
@@ -137,6 +160,72 @@ pub struct Status {
     /// Again every second, until Ctrl-C.
     #[arg(long)]
     pub watch: bool,
+}
+
+/// `greenroom import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Lines of JSON, or the `conversations.json` of a ChatGPT export; `-` reads standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where the server is.
+    #[command(flatten)]
+    pub place: Place,
+    /// The bot that gets everything, whatever the records say.
+    #[arg(long, short)]
+    pub bot: Option<String>,
+    /// The user whom everything belongs to, whatever the records say.
+    #[arg(long, short)]
+    pub user: Option<String>,
+    /// Only read the file and say what would be sent.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Let a model extract facts from the messages afterwards.
+    #[arg(long)]
+    pub extract: bool,
+    /// Begin anew, even if an earlier import of the file stopped half-way.
+    #[arg(long)]
+    pub from_start: bool,
+    /// The summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `greenroom export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Where the server is.
+    #[command(flatten)]
+    pub place: Place,
+    /// Only this bot; all of them without it.
+    #[arg(long, short)]
+    pub bot: Option<String>,
+    /// Only this kind.
+    #[arg(long)]
+    pub kind: Option<ExportKind>,
+    /// The file to write; standard output without it.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What to export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExportKind {
+    /// What was said.
+    Message,
+    /// What was learnt.
+    Memory,
+}
+
+impl ExportKind {
+    /// As the server names it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 /// `greenroom config`.
@@ -177,6 +266,13 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(serve) => serve::run(serve, around).await,
         Command::Chat(chat) => chat::run(chat, &around).await,
         Command::Status(status) => status::run(status, &around).await,
+        Command::Memory(memory) => memory::run(memory, &around).await,
+        Command::History(history) => history::run(history, &around).await,
+        Command::Profile(profile) => profile::run(profile, &around).await,
+        Command::Prompt(prompt) => prompt::run(prompt, &around).await,
+        Command::Job(job) => job::run(job, &around).await,
+        Command::Import(import) => import::run(import, &around).await,
+        Command::Export(export) => export::run(export, &around).await,
         Command::Config(show) => config_show::run(&show, &around),
         Command::Migrate(migrate) => migrate::run(migrate, around).await,
         Command::Doctor(doctor) => doctor::run(doctor, around).await,

@@ -11,6 +11,8 @@ pub mod house;
 pub mod http;
 pub mod logging;
 mod rooms;
+pub mod transfer;
+mod work;
 
 pub use app::{Running, StartError, serve};
 

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 
+use greenroom_embedder::Choice;
 use greenroom_store::{DataDirLock, Verdict};
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -42,6 +43,7 @@ pub async fn run(doctor: Doctor, mut around: Surroundings) -> anyhow::Result<Exi
     findings.push(address(&loaded.config));
     findings.push(open_files());
     findings.extend(models(&loaded.config));
+    findings.push(embedder(&loaded.config));
     let of_store = greenroom_store::doctor(&rooms::store(&loaded.config)).await;
     findings.extend(of_store.into_iter().map(|finding| Finding {
         subject: finding.subject.to_owned(),
@@ -134,6 +136,25 @@ fn open_files() -> Finding {
     }
     let detail = format!("up to {hard}; each stream needs about two");
     Finding::new("open files", Verdict::Notice, detail, Some("raise the limit (`ulimit -Hn`, LimitNOFILE= in systemd)"))
+}
+
+/// Whether the embedding model's files are there; without them searches go by words alone.
+fn embedder(config: &Config) -> Finding {
+    const SUBJECT: &str = "embedding model";
+    match rooms::embedder_choice(&config.embedder) {
+        Some(Choice::MiniLm { dir }) if dir.join("model.safetensors").is_file() => {
+            Finding::new(SUBJECT, Verdict::Ok, format!("all-MiniLM-L6-v2 in {}", dir.display()), None)
+        }
+        Some(Choice::MiniLm { dir }) => Finding::new(
+            SUBJECT,
+            Verdict::Notice,
+            format!("{} has no model.safetensors, so searches go by words alone", dir.display()),
+            Some("run `make setup`, or name the folder of all-MiniLM-L6-v2 in embedder.dir"),
+        ),
+        Some(Choice::TestHash) => Finding::new(SUBJECT, Verdict::Notice, "test-hash, which knows no meaning", None),
+        Some(Choice::Off) => Finding::new(SUBJECT, Verdict::Ok, "off: searches go by words alone", None),
+        None => Finding::new(SUBJECT, Verdict::Problem, "embedder.model names no known model", None),
+    }
 }
 
 fn models(config: &Config) -> Vec<Finding> {

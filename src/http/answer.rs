@@ -10,6 +10,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use super::error::ApiError;
 use super::sse::EventStream;
@@ -21,7 +22,7 @@ pub type Answer = Result<Response<DoorBody>, ApiError>;
 pub enum DoorBody {
     /// All of it at once.
     Whole(Full<Bytes>),
-    /// A stream of server-sent events.
+    /// A stream of chunks, mostly of server-sent events.
     Events(Box<dyn EventStream>),
 }
 
@@ -91,6 +92,25 @@ pub fn redirect(to: &str) -> Response<DoorBody> {
         response.headers_mut().insert(http::header::LOCATION, to);
     }
     response
+}
+
+/// Lines of JSON that are written as they come.
+#[must_use]
+pub fn lines(lines: mpsc::Receiver<Bytes>) -> Response<DoorBody> {
+    let mut response = Response::new(DoorBody::Events(Box::new(Arriving(lines))));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Chunks that somebody else makes; when they stop, so does the body.
+struct Arriving(mpsc::Receiver<Bytes>);
+
+impl EventStream for Arriving {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.0.poll_recv(cx)
+    }
 }
 
 /// A stream of server-sent events.

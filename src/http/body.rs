@@ -29,11 +29,11 @@ pub struct BodyRules {
     pub timeout: Duration,
 }
 
-/// Reads a whole body as JSON; `None` when there is none.
+/// Reads a whole body.
 ///
 /// # Errors
-/// [`ApiError::TooLarge`], [`ApiError::TooSlow`], and [`ApiError::Invalid`] for other content types and broken JSON.
-pub async fn read_json<B>(headers: &HeaderMap, body: B, rules: BodyRules) -> Result<Option<Value>, ApiError>
+/// [`ApiError::TooLarge`], [`ApiError::TooSlow`], and [`ApiError::Invalid`] when it breaks off.
+pub async fn read_bytes<B>(headers: &HeaderMap, body: B, rules: BodyRules) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -46,12 +46,24 @@ where
         return Err(ApiError::TooLarge { limit: rules.limit });
     }
     let collected = tokio::time::timeout(rules.timeout, Limited::new(body, rules.limit).collect());
-    let bytes = match collected.await {
-        Err(_) => return Err(ApiError::TooSlow),
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(ApiError::TooLarge { limit: rules.limit }),
-        Ok(Err(_)) => return Err(broken("The body broke off")),
-    };
+    match collected.await {
+        Err(_) => Err(ApiError::TooSlow),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge { limit: rules.limit }),
+        Ok(Err(_)) => Err(broken("The body broke off")),
+    }
+}
+
+/// Reads a whole body as JSON; `None` when there is none.
+///
+/// # Errors
+/// Those of [`read_bytes`], and [`ApiError::Invalid`] for other content types and broken JSON.
+pub async fn read_json<B>(headers: &HeaderMap, body: B, rules: BodyRules) -> Result<Option<Value>, ApiError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let bytes = read_bytes(headers, body, rules).await?;
     if bytes.is_empty() {
         return Ok(None);
     }

@@ -127,6 +127,15 @@ pub async fn purge(call: Call) -> Answer {
     answer::json(&purged.map_err(|error| ApiError::from(error).away("No database connection available"))?)
 }
 
+/// `POST /v1/bots/cleanup-orphans`.
+pub async fn clean_up_orphans(call: Call) -> Answer {
+    let mut fields = call.query().fields();
+    let dry_run = fields.boolean("dry_run").some().unwrap_or(true);
+    fields.finish()?;
+    let found = call.house.bots.clean_up_orphans(dry_run).await;
+    answer::json(&found.map_err(|error| ApiError::from(error).away("No database connection available"))?)
+}
+
 /// `POST /v1/admin/reload-bots`.
 pub async fn reload(call: Call) -> Answer {
     let reloaded = call.house.bots.reload().await.map_err(|error| ApiError::from(error).away(AWAY))?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use greenroom_protocol::RequestId;
 use greenroom_protocol::fields::Fields;
 use http::HeaderMap;
@@ -69,6 +70,39 @@ impl Call {
         }
     }
 
+    /// The body as it is; empty when there is none.
+    ///
+    /// # Errors
+    /// See [`body::read_bytes`].
+    pub async fn bytes(&mut self) -> Result<Bytes, ApiError> {
+        match self.body.take() {
+            Some(body) => body::read_bytes(&self.headers, body, self.rules).await,
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    /// Query parameters and the members of an optional JSON body as one object; the body wins. Says where a field that is
+    /// wrong was looked for: in the body, if there is one.
+    ///
+    /// # Errors
+    /// See [`body::read_json`].
+    pub async fn either(&mut self) -> Result<(&'static str, Map<String, Value>), ApiError> {
+        let mut members = self.query.last.clone();
+        match self.optional_json().await? {
+            None | Some(Value::Null) => Ok(("query", members)),
+            Some(Value::Object(body)) => {
+                members.extend(body);
+                Ok(("body", members))
+            }
+            Some(other) => Err(ApiError::complaint(
+                "dict_type",
+                &["body"],
+                "Input should be a valid dictionary",
+                shortened(&other),
+            )),
+        }
+    }
+
     /// The JSON body, which must be there.
     ///
     /// # Errors
@@ -76,6 +110,15 @@ impl Call {
     pub async fn json(&mut self) -> Result<Value, ApiError> {
         let body = self.optional_json().await?;
         body.ok_or_else(|| ApiError::complaint("missing", &["body"], "Field required", Value::Null))
+    }
+}
+
+/// Only the kind of a value that is not repeated in full.
+fn shortened(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => format!("list of {} items", items.len()).into(),
+        Value::String(text) => text.chars().take(200).collect::<String>().into(),
+        other => other.clone(),
     }
 }
 

@@ -24,6 +24,7 @@ use super::call::Call;
 use super::error::ApiError;
 use super::sse::{Canned, EventStream, TurnStream};
 use super::turns::require_owner;
+use super::whose::narrowed;
 
 const X_TURN_ID: HeaderName = HeaderName::from_static("x-turn-id");
 /// How long the head of a stream waits for the turn to begin.
@@ -74,20 +75,25 @@ pub async fn abort(mut call: Call) -> Answer {
     }))
 }
 
-/// `POST /v1/chat/session/reset`: only agents have sessions, and no agent backend is connected in this version.
+/// `POST /v1/chat/session/reset`: the conversation is over, the next message begins another. An agent would have to forget
+/// its own thread too, and no agent backend is connected in this version.
 pub async fn session_reset(mut call: Call) -> Answer {
     let body = call.json().await?;
     let mut fields = Fields::of("body", &body)?;
     let slug = fields.required_text("bot_id", 128);
+    let user = narrowed(&call, &mut fields, "user")?;
     fields.finish()?;
     let directory = call.house.bots.directory();
     let bot = BotSlug::parse(&slug).ok().and_then(|slug| directory.get(&slug).cloned());
     let bot = bot.ok_or_else(|| ApiError::not_found(format!("Bot '{slug}' not found")))?;
-    if bot.character().agent_backend.is_none() {
-        let message = format!("Bot '{}' is not an agent backend bot", bot.slug());
-        return Err(ApiError::said(ErrorClass::InvalidRequest, message));
+    let user = call.house.bots.user_or_default(user.as_ref());
+    let session = call.house.memory.sessions().reset(bot.slug(), &user).await?;
+    if bot.character().agent_backend.is_some() {
+        return Err(ApiError::said(ErrorClass::Unavailable, "Redis subscriber not available"));
     }
-    Err(ApiError::said(ErrorClass::Unavailable, "Redis subscriber not available"))
+    answer::json(
+        &json!({"ok": true, "bot_id": bot.slug(), "session_key": null, "session_id": session, "detail": "reset"}),
+    )
 }
 
 fn read(body: &Value) -> Result<ChatRequest, ApiError> {

@@ -5,10 +5,17 @@
 mod bots;
 mod chat;
 mod common;
+mod embeddings;
+mod history;
+mod jobs;
+mod memory;
 mod models;
 mod operation;
 mod overview;
+mod profiles;
+mod prompts;
 mod settings;
+mod transfer;
 mod turn_logs;
 
 use serde_json::Value;
@@ -58,6 +65,13 @@ fn operations() -> Vec<Op> {
         bots::operations(),
         settings::operations(),
         turn_logs::operations(),
+        history::operations(),
+        memory::operations(),
+        embeddings::operations(),
+        transfer::operations(),
+        profiles::operations(),
+        prompts::operations(),
+        jobs::operations(),
     ]
     .into_iter()
     .flatten()
@@ -73,6 +87,13 @@ fn schemas() -> Schemas {
         bots::schemas(),
         settings::schemas(),
         turn_logs::schemas(),
+        history::schemas(),
+        memory::schemas(),
+        embeddings::schemas(),
+        transfer::schemas(),
+        profiles::schemas(),
+        prompts::schemas(),
+        jobs::schemas(),
     ]
     .into_iter()
     .flatten()
@@ -126,6 +147,13 @@ mod tests {
             .map(|(name, schema)| (name, serde_json::to_value(read(schema)).unwrap()))
             .collect();
         assert!(bent.is_empty(), "{bent:#?}");
+    }
+
+    #[test]
+    fn no_two_schemas_have_one_name() {
+        let mut names = HashSet::new();
+        let twice: Vec<_> = schemas().into_iter().map(|(name, _)| name).filter(|name| !names.insert(*name)).collect();
+        assert!(twice.is_empty(), "{twice:?}");
     }
 
     #[test]

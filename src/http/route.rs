@@ -51,7 +51,7 @@ pub enum Takes {
     Nothing,
     /// JSON of ordinary size.
     Json,
-    /// JSON that may hold images.
+    /// JSON that may hold images, or many records.
     BigJson,
 }
 
@@ -118,7 +118,7 @@ impl Route {
         self
     }
 
-    /// The same, with room for images.
+    /// The same, with room for images or many records.
     #[must_use]
     pub const fn big(mut self) -> Self {
         self.takes = Takes::BigJson;

@@ -34,6 +34,8 @@ impl House {
         config.server.port = 0;
         config.server.data_dir = Some(data_dir.path().display().to_string());
         config.store.database_url = Some(database.url.clone().into());
+        // Vectors without weights; the few tests that need the model itself ask for it.
+        config.embedder.model = "test-hash".into();
         change(&mut config);
         let key = config.auth.admin_key.as_ref().map(|key| secrecy_text(key).to_owned());
         let running = greenroom::serve(config).await.unwrap();

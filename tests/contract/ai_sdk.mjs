@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { Output, generateText, stepCountIs, streamText, tool } from "ai";
+import { Output, embedMany, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 import { BOT, DIRECT, INTERLEAVED, MODEL, NOISE, PIXEL, Suite, UNICODE, URL_BASE, numbered, raised } from "./suite.mjs";
 
@@ -202,5 +202,16 @@ suite.check("keep-alives and long thinking go unnoticed", async (user) => {
   assert.equal(thought.text, numbered(3));
   assert.deepEqual(thought.errors, []);
 });
+
+suite.check(
+  "embeddings of many texts",
+  async () => {
+    const model = provider.textEmbeddingModel("default");
+    const { embeddings, usage } = await embedMany({ model, values: ["the cat sleeps", "a bicycle"], maxRetries: 0 });
+    assert.deepEqual(embeddings.map((embedding) => embedding.length), [384, 384]);
+    assert.ok(usage.tokens > 0);
+  },
+  { serverOnly: true },
+);
 
 await suite.run();

@@ -10,7 +10,7 @@ from suite import BOT, DIRECT, MODEL, PIXEL, UNICODE, URL, Suite, numbered, rais
 import openai
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 suite = Suite("langchain-openai")
@@ -187,6 +187,17 @@ def slow(user):
     same(added(model(user).stream("[[chunks=2]][[first_ms=1200]][[delay_ms=1200]]")).content, numbered(2), "slow")
     thought = added(model(user).stream("[[reasoning=25]][[delay_ms=50]][[chunks=3]]"))
     same(thought.content, numbered(3), "after thinking")
+
+
+@suite.check("OpenAIEmbeddings: documents and a query", server_only=True)
+def embeddings():
+    # Token ids, which it sends otherwise, are of another model's vocabulary.
+    settings = {"base_url": f"{URL}/v1", "api_key": "contract", "max_retries": 0, "timeout": 30}
+    embedder = OpenAIEmbeddings(model="default", check_embedding_ctx_length=False, **settings)
+    documents = embedder.embed_documents(["the cat sleeps", "a bicycle"])
+    same([len(vector) for vector in documents], [384, 384], "dimensions")
+    query = embedder.embed_query("a bicycle")
+    assert max(abs(a - b) for a, b in zip(query, documents[1], strict=True)) < 1e-4
 
 
 suite.run()

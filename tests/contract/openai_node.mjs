@@ -284,4 +284,21 @@ suite.check("eight users at once", async (user) => {
   );
 });
 
+suite.check(
+  "embeddings as numbers and packed",
+  async () => {
+    const input = ["the cat sleeps", "a bicycle"];
+    const packed = await client.embeddings.create({ model: "default", input });
+    const plain = await client.embeddings.create({ model: "default", input, encoding_format: "float" });
+    assert.deepEqual(packed.data.map((one) => [one.index, one.embedding.length]), [[0, 384], [1, 384]]);
+    packed.data.forEach((one, index) =>
+      one.embedding.forEach((number, at) => assert.ok(Math.abs(number - plain.data[index].embedding[at]) < 1e-6)),
+    );
+    assert.ok(packed.usage.total_tokens > 0);
+    const refused = await raised(() => client.embeddings.create({ model: "text-embedding-3-small", input: "x" }));
+    assert.ok(refused instanceof OpenAI.NotFoundError);
+  },
+  { serverOnly: true },
+);
+
 await suite.run();

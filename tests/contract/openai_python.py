@@ -443,4 +443,24 @@ def asynchronous(user):
     asyncio.run(everyone())
 
 
+@suite.check("embeddings as numbers and packed, and the ways in which they are refused", server_only=True)
+def embeddings():
+    texts = ["the cat sleeps", "a bicycle", "日本語 🙂"]
+    # Without `encoding_format` the SDK asks for base64 and unpacks it.
+    packed = client.embeddings.create(model="default", input=texts)
+    plain = client.embeddings.create(model="default", input=texts, encoding_format="float")
+    same((packed.object, [one.index for one in packed.data]), ("list", [0, 1, 2]), "list")
+    for ours, theirs in zip(packed.data, plain.data, strict=True):
+        same(len(ours.embedding), 384, "dimensions")
+        assert max(abs(a - b) for a, b in zip(ours.embedding, theirs.embedding, strict=True)) < 1e-6
+        assert abs(sum(number * number for number in ours.embedding) - 1) < 1e-3
+    assert packed.usage.total_tokens == packed.usage.prompt_tokens > 0, packed.usage
+    single = client.embeddings.create(model=packed.model, input=texts[0], dimensions=384)
+    assert max(abs(a - b) for a, b in zip(single.data[0].embedding, plain.data[0].embedding, strict=True)) < 1e-4
+    raises(openai.NotFoundError, lambda: client.embeddings.create(model="text-embedding-3-small", input="x"))
+    raises(openai.BadRequestError, lambda: client.embeddings.create(model="default", input=[1, 2, 3]))
+    raises(openai.BadRequestError, lambda: client.embeddings.create(model="default", input="x", dimensions=64))
+    raises(openai.UnprocessableEntityError, lambda: client.embeddings.create(model="default", input=[]))
+
+
 suite.run()

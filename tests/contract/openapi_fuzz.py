@@ -11,6 +11,7 @@ Environment, besides that of suite.py: FUZZ_EXAMPLES, requests per operation and
 """
 
 import itertools
+import json
 import os
 import signal
 
@@ -35,6 +36,12 @@ CHECKS = [status_code_conformance, content_type_conformance, response_schema_con
 OUTSIDE_MISSING = {"502", "503", "504"}
 
 suite = Suite("openapi")
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(_context, value):
+    """One record on a line of its own."""
+    return {"data": value if isinstance(value, bytes) else json.dumps(value).encode() + b"\n"}
 
 
 class TooSlow(Exception):

@@ -10,20 +10,20 @@ use tokio::process::{Child, Command};
 
 use crate::common::{House, soon};
 
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
-fn program(words: &[&str]) -> Command {
+pub fn program(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_greenroom"));
     command.args(words).env_clear().current_dir(std::env::temp_dir());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
-async fn said(child: Child) -> Said {
+pub async fn said(child: Child) -> Said {
     let output = soon(child.wait_with_output()).await.unwrap();
     Said {
         code: output.status.code().unwrap_or(-1),
@@ -32,7 +32,7 @@ async fn said(child: Child) -> Said {
     }
 }
 
-async fn run(words: &[&str], environment: &[(&str, &str)]) -> Said {
+pub async fn run(words: &[&str], environment: &[(&str, &str)]) -> Said {
     said(program(words).envs(environment.iter().copied()).spawn().unwrap()).await
 }
 

@@ -71,6 +71,9 @@ pub fn operations() -> Vec<Op> {
                 .refuses(400, "The confirmation does not match")
                 .refuses(409, "A turn of the bot is running"),
         ),
+        op(Method::POST, "/v1/bots/cleanup-orphans", "cleanUpOrphans", "Remove what deleted bots have left behind")
+            .query("dry_run", flag(), "Only say what would be removed; `true` without it")
+            .gives("What it was, or is", "Orphans"),
         op(Method::POST, "/v1/admin/reload-bots", "reloadBots", "Read the bots again after editing the database")
             .gives("Done", "BotsReloaded"),
     ]
@@ -190,6 +193,20 @@ pub fn schemas() -> Schemas {
                     "success": {"type": "boolean"},
                     "slug": {"type": "string"},
                     "purge": {"anyOf": [named("PurgeResult"), {"type": "null"}]},
+                },
+            }),
+        ),
+        (
+            "Orphans",
+            json!({
+                "type": "object",
+                "required": ["dry_run", "orphaned_bot_ids", "orphan_tables", "dropped_tables", "deleted_rows"],
+                "properties": {
+                    "dry_run": {"type": "boolean"},
+                    "orphaned_bot_ids": {"type": "array", "items": {"type": "string"}},
+                    "orphan_tables": {"type": "array", "items": {"type": "string"}},
+                    "dropped_tables": {"type": "array", "items": {"type": "string"}},
+                    "deleted_rows": {"type": "object", "additionalProperties": {"type": "integer"}},
                 },
             }),
         ),

@@ -49,11 +49,10 @@ pub fn operations() -> Vec<Op> {
             .body("AbortRequest")
             .gives("It is stopped, or had ended before", "AbortOutcome")
             .refuses(404, "Turn not found"),
-        post("/v1/chat/session/reset", "resetSession", "Start an agent bot's session anew")
+        post("/v1/chat/session/reset", "resetSession", "End the conversation; the next message begins another")
             .body("SessionResetRequest")
             .gives("It starts anew with the next message", "SessionResetOutcome")
-            .refuses(404, "No such bot")
-            .refuses(400, "The bot is no agent"),
+            .refuses(404, "No such bot"),
         Op::new(
             Method::GET,
             "/v1/botchat/{bot_id}/{user_id}/models",
@@ -280,7 +279,10 @@ pub fn schemas() -> Schemas {
             json!({
                 "type": "object",
                 "required": ["bot_id"],
-                "properties": {"bot_id": {"type": "string", "minLength": 1, "maxLength": 128}},
+                "properties": {
+                    "bot_id": {"type": "string", "minLength": 1, "maxLength": 128},
+                    "user": {"type": ["string", "null"], "maxLength": 128},
+                },
             }),
         ),
         (
@@ -292,6 +294,7 @@ pub fn schemas() -> Schemas {
                     "ok": {"type": "boolean"},
                     "bot_id": {"type": "string"},
                     "session_key": nullable("string"),
+                    "session_id": nullable("string"),
                     "detail": nullable("string"),
                 },
             }),

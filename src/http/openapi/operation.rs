@@ -87,9 +87,18 @@ impl Op {
         self.with_body(schema, Required::False)
     }
 
-    fn with_body(mut self, schema: &str, required: Required) -> Self {
+    /// A body of many lines, each of this schema.
+    pub fn body_of_lines(self, schema: &str) -> Self {
+        self.with_body_of("application/x-ndjson", schema, Required::True)
+    }
+
+    fn with_body(self, schema: &str, required: Required) -> Self {
+        self.with_body_of("application/json", schema, required)
+    }
+
+    fn with_body_of(mut self, kind: &str, schema: &str, required: Required) -> Self {
         let content = ContentBuilder::new().schema(Some(read(named(schema)))).build();
-        let body = RequestBodyBuilder::new().content("application/json", content).required(Some(required)).build();
+        let body = RequestBodyBuilder::new().content(kind, content).required(Some(required)).build();
         self.builder = self.builder.request_body(Some(body));
         self.reads = true;
         self
