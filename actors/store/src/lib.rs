@@ -5,6 +5,7 @@
 //! - [`DataDirLock`]: one server per data directory.
 //! - [`migrations`] and [`migrate`]: the schema's way forward, for the command line.
 //! - [`doctor`]: what is missing, and how to mend it.
+//! - [`DedicatedSession`]: a connection outside the pool, for session locks and notices.
 //! - `testing` (a feature): a throwaway cluster per test process, a database per test.
 //!
 //! Deliberately absent: SQL about anything that is stored; each room brings its own repositories.
