@@ -1,17 +1,12 @@
 //! Forgetting, bringing back, and looking at what either would touch (http-api §11). Profile attributes that came from a
 //! forgotten message go with it, and come back with it.
 
-use std::collections::BTreeSet;
-
 use greenroom_memory::forget::MOST_FORGOTTEN;
-use greenroom_memory::{
-    ForgetRequest, ForgetTarget, Forgotten, MemoryError, RestoreRequest, RestoreWhat, Tombstone, TombstoneReason,
-};
-use greenroom_profile::{ProfileError, Profiles};
+use greenroom_memory::{ForgetRequest, ForgetTarget, RestoreRequest, RestoreWhat, Tombstone, TombstoneReason};
+use greenroom_profile::Profiles;
 use greenroom_protocol::ErrorClass;
 use greenroom_protocol::fields::Fields;
 use greenroom_protocol::time::wire_time;
-use greenroom_store::StoreError;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -20,7 +15,7 @@ use super::answer::{self, Answer};
 use super::call::Call;
 use super::error::ApiError;
 use super::history::{clamped, preview, seconds};
-use super::whose::{AWAY, Whose, narrowed, whole_memory};
+use super::whose::{Whose, narrowed, whole_memory};
 
 /// Most messages of a preview.
 const MOST: i64 = 500;
@@ -48,11 +43,21 @@ pub async fn forget(mut call: Call) -> Answer {
     };
     let by = call.caller.name.as_ref().map(ToString::to_string);
     let request = ForgetRequest { target, user, reason: TombstoneReason::User, by, dry_run };
-    let forgotten = whose.namespace.forget(request).await.map_err(|error| match (error, &message) {
-        (MemoryError::NotFound(..), Some(id)) => ApiError::not_found(format!("Message '{}' not found", id.trim())),
-        (error, _) => error.into(),
+    let forgetting = whose.namespace.forget_with(request, move |x, forgotten| {
+        Box::pin(async move {
+            match forgotten.batch_id.filter(|_| !dry_run) {
+                Some(batch) => {
+                    let (ids, now) = (&forgotten.message_ids, Timestamp::now());
+                    Ok(Profiles::forget_sources_on(x.db, x.bot, ids, batch, now).await?)
+                }
+                None => Ok(0),
+            }
+        })
+    });
+    let (forgotten, attributes) = forgetting.await.map_err(|error: ApiError| match &message {
+        Some(id) => error.said_not_found(&format!("Message '{}' not found", id.trim())),
+        None => error,
     })?;
-    let attributes = if dry_run { 0 } else { forget_attributes(&call, &whose, &forgotten).await? };
     let verb = if dry_run { "would be forgotten" } else { "forgotten" };
     let (messages, memories) = (forgotten.message_ids.len(), forgotten.memory_ids.len());
     answer::json(&json!({
@@ -61,45 +66,6 @@ pub async fn forget(mut call: Call) -> Answer {
         "message_ids": forgotten.message_ids, "memory_ids": forgotten.memory_ids, "batch_id": forgotten.batch_id,
         "attributes_forgotten": attributes, "dry_run": dry_run, "message": format!("{messages} messages {verb}, {memories} memories"),
     }))
-}
-
-/// What profiles learnt from the messages goes in a transaction of the profiles' own. If that fails, the messages come
-/// back, so that the request can be made again as it was.
-async fn forget_attributes(call: &Call, whose: &Whose, forgotten: &Forgotten) -> Result<u64, ApiError> {
-    let Some(batch) = forgotten.batch_id.filter(|_| !forgotten.message_ids.is_empty()) else { return Ok(0) };
-    let done = async {
-        let mut db = call.house.store.connection().await?;
-        let transaction = db.transaction().await.map_err(StoreError::from)?;
-        let (bot, now) = (whose.bot.slug(), Timestamp::now());
-        let count = Profiles::forget_sources_on(&transaction, bot, &forgotten.message_ids, batch, now).await?;
-        transaction.commit().await.map_err(StoreError::from)?;
-        Ok::<_, ProfileError>(count)
-    };
-    match done.await {
-        Ok(count) => Ok(count),
-        Err(error) => {
-            let back = RestoreRequest { what: RestoreWhat::Batch(batch), dry_run: false };
-            if let Err(error) = whose.namespace.restore(back).await {
-                tracing::error!(%error, %batch, "profiles kept what was forgotten");
-            }
-            Err(ApiError::room(error.class(), error).away(AWAY))
-        }
-    }
-}
-
-/// The other way round.
-async fn restore_attributes(call: &Call, batches: &[Uuid]) -> Result<u64, ApiError> {
-    let done = async {
-        let mut db = call.house.store.connection().await?;
-        let transaction = db.transaction().await.map_err(StoreError::from)?;
-        let (mut count, now) = (0, Timestamp::now());
-        for batch in batches {
-            count += Profiles::restore_batch_on(&transaction, *batch, now).await?;
-        }
-        transaction.commit().await.map_err(StoreError::from)?;
-        Ok::<_, ProfileError>(count)
-    };
-    done.await.map_err(|error| ApiError::room(error.class(), error).away(AWAY))
 }
 
 fn since(minutes: i64) -> Timestamp {
@@ -133,12 +99,16 @@ pub async fn restore(mut call: Call) -> Answer {
         (None, ids) if !ids.is_empty() => RestoreWhat::Ids(ids),
         (None, _) => RestoreWhat::All,
     };
-    let named = if let RestoreWhat::Batch(batch) = &what { Some(*batch) } else { None };
-    let restored = whose.namespace.restore(RestoreRequest { what, dry_run }).await?;
-    // A batch that is named is tried in any case: an earlier attempt may have come half-way.
-    let batches: BTreeSet<Uuid> = restored.batches.iter().copied().chain(named).collect();
-    let batches: Vec<Uuid> = batches.into_iter().collect();
-    let attributes = if dry_run { 0 } else { restore_attributes(&call, &batches).await? };
+    let restoring = whose.namespace.restore_with(RestoreRequest { what, dry_run }, move |x, restored| {
+        Box::pin(async move {
+            let (mut attributes, now) = (0, Timestamp::now());
+            for batch in restored.batches.iter().filter(|_| !dry_run) {
+                attributes += Profiles::restore_batch_on(x.db, *batch, now).await?;
+            }
+            Ok::<_, ApiError>(attributes)
+        })
+    });
+    let (restored, attributes) = restoring.await?;
     let verb = if dry_run { "would be restored" } else { "restored" };
     answer::json(&json!({
         "success": true, "messages_restored": restored.messages_restored,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::plan::{places, plan, spliced};
 use super::{ForgetRequest, ForgetTarget, Forgotten, MOST_FORGOTTEN, RestoreRequest, RestoreWhat, Restored, Tombstone};
 use crate::MemoryError;
-use crate::exclusive::Exclusive;
+use crate::exclusive::{Boxed, Exclusive};
 use crate::memories::{Reach, tombstone_on};
 use crate::message::StoredMessage;
 use crate::namespace::Namespace;
@@ -23,21 +23,33 @@ const MOST_SHOWN: i64 = 500;
 const LONGEST_CHAIN: usize = 64;
 
 impl Namespace {
-    /// Forgets messages and what rests on nothing else: see the module. The caller tells the profile room the
-    /// `message_ids` and the batch.
+    /// Forgets messages and what rests on nothing else: see the module.
     ///
     /// # Errors
     /// [`MemoryError::Invalid`] for a count below one or too many messages, [`MemoryError::NotFound`] for a message that
     /// does not exist, the namespace, the database.
     pub async fn forget(&self, request: ForgetRequest) -> Result<Forgotten, MemoryError> {
+        self.forget_with(request, |_, _| Box::pin(async { Ok(()) })).await.map(|(forgotten, ())| forgotten)
+    }
+
+    /// [`Self::forget`], and in the same transaction what other rooms know from those messages. Gives what that gave.
+    ///
+    /// # Errors
+    /// As [`Self::forget`], and those of `also`; nothing was forgotten then.
+    pub async fn forget_with<T, E, F>(&self, request: ForgetRequest, also: F) -> Result<(Forgotten, T), E>
+    where
+        T: Send + 'static,
+        E: From<MemoryError> + Send + 'static,
+        F: for<'x, 't> FnOnce(&'x mut Exclusive<'t>, &'x Forgotten) -> Boxed<'x, Result<T, E>> + Send + 'static,
+    {
         let by = request.by.as_deref().map(shown);
         let request = ForgetRequest { by, ..request };
         let request = match request.target {
             ForgetTarget::Newest(count) if !(1..=MOST_FORGOTTEN).contains(&count) => {
-                return Err(MemoryError::Invalid(format!("count must be 1 to {MOST_FORGOTTEN}")));
+                return Err(MemoryError::Invalid(format!("count must be 1 to {MOST_FORGOTTEN}")).into());
             }
             ForgetTarget::Ids(ref ids) if ids.len() as i64 > MOST_FORGOTTEN => {
-                return Err(too_many());
+                return Err(too_many().into());
             }
             ForgetTarget::Message(reference) => {
                 let id = self.message_id(&reference).await?;
@@ -45,7 +57,14 @@ impl Namespace {
             }
             _ => request,
         };
-        self.exclusive("forget", move |x| Box::pin(async move { forget_on(x, request).await })).await
+        self.exclusive("forget", move |x| {
+            Box::pin(async move {
+                let forgotten = forget_on(x, request).await?;
+                let more = also(x, &forgotten).await?;
+                Ok((forgotten, more))
+            })
+        })
+        .await
     }
 
     /// Brings back what was forgotten.
@@ -53,7 +72,27 @@ impl Namespace {
     /// # Errors
     /// [`MemoryError`].
     pub async fn restore(&self, request: RestoreRequest) -> Result<Restored, MemoryError> {
-        self.exclusive("restore", move |x| Box::pin(async move { restore_on(x, request).await })).await
+        self.restore_with(request, |_, _| Box::pin(async { Ok(()) })).await.map(|(restored, ())| restored)
+    }
+
+    /// [`Self::restore`], and in the same transaction what other rooms had let go of. Gives what that gave.
+    ///
+    /// # Errors
+    /// As [`Self::restore`], and those of `also`; nothing was restored then.
+    pub async fn restore_with<T, E, F>(&self, request: RestoreRequest, also: F) -> Result<(Restored, T), E>
+    where
+        T: Send + 'static,
+        E: From<MemoryError> + Send + 'static,
+        F: for<'x, 't> FnOnce(&'x mut Exclusive<'t>, &'x Restored) -> Boxed<'x, Result<T, E>> + Send + 'static,
+    {
+        self.exclusive("restore", move |x| {
+            Box::pin(async move {
+                let restored = restore_on(x, request).await?;
+                let more = also(x, &restored).await?;
+                Ok((restored, more))
+            })
+        })
+        .await
     }
 
     /// What forgetting the newest `count` would take, oldest first.
