@@ -7,8 +7,8 @@ use greenroom_distill::{
     BotBrief, ConsolidateOptions, ContextMessage, Distill, DistillError, ExtractOptions, MaintenanceFlags,
     MeaningUpdate,
 };
-use greenroom_memory::{Memory, MemoryError, RegenerateMode};
-use greenroom_profile::{Entity, Profiles};
+use greenroom_memory::{Memory, RegenerateMode};
+use greenroom_profile::Entity;
 use greenroom_protocol::{BotSlug, ErrorClass};
 use greenroom_scheduler::{Answer, Failure, Gate, JobRef, JobType, JobWork, Task, TaskType};
 use jiff::Timestamp;
@@ -21,8 +21,6 @@ use crate::house::brief;
 
 /// Profiles whose texts one run writes.
 const PROFILES: i64 = 50;
-/// Days after which forgotten attributes of profiles cannot be restored any more.
-const FORGOTTEN_DAYS: i64 = 180;
 /// Summaries that one run extracts facts from.
 const SUMMARIES: i64 = 20;
 
@@ -106,7 +104,9 @@ impl Work {
             }
             JobType::TombstoneExpiry => {
                 let gone = self.distill.expire_tombstones(&brief, false).await.map_err(failure)?;
-                let entries = self.expire_notes().await.map_err(failure)?;
+                // The notes about extraction belong to no bot; it does no harm that each bot's run sees to them.
+                let entries = self.memory.expire_extraction_log(Timestamp::now()).await;
+                let entries = entries.map_err(|error| failure(DistillError::from(error)))?;
                 Ok(json!({"tombstones_expired": gone, "log_entries_expired": entries}))
             }
         }
@@ -147,16 +147,6 @@ impl Work {
         let summaries = self.distill.extract_summaries(brief, options.model.as_deref(), SUMMARIES, cancel).await;
         result["summaries"] = summaries.map_or_else(|error| json!({"error": error.to_string()}), |found| json!(found));
         Ok(result)
-    }
-
-    /// Lets go of notes about what was extracted and forgotten long ago. They belong to no bot, so it does no harm that each
-    /// bot's run sees to it.
-    async fn expire_notes(&self) -> Result<u64, DistillError> {
-        let now = Timestamp::now();
-        let entries = self.memory.expire_extraction_log(now).await?;
-        let db = self.memory.store().connection().await.map_err(MemoryError::from)?;
-        let before = now.saturating_sub(jiff::SignedDuration::from_hours(24 * FORGOTTEN_DAYS)).unwrap_or(now);
-        Ok(entries + Profiles::expire_forgotten_on(&db, before).await?)
     }
 
     async fn tasked(&self, task: &Task, cancel: CancellationToken) -> Result<Value, Failure> {

@@ -4,6 +4,7 @@
 
 mod client;
 mod clients;
+mod memory;
 mod providers;
 mod server;
 mod survival;

@@ -361,13 +361,16 @@ async fn hostile_slugs_share_no_memory() {
 #[tokio::test]
 async fn a_model_that_hangs_talks_or_invents_costs_a_run_and_nothing_else() {
     let house = house_with(|config| config.memory.model_timeout = Span::millis(400)).await;
-    import(&house, &[json!({"kind": "memory", "bot_id": "nova", "content": "The user keeps ducks in the garden."})])
-        .await;
+    let ducks = json!([{"content": "The user keeps ducks in the garden.", "importance": 0.9, "source_indexes": [1]}]);
+    learns(&house, &[ducks]);
     house.upstream.script_for(FACTS, Script::text("").hang_before_headers());
     house.upstream.script_for(FACTS, Script::text("With pleasure! The user has geese."));
+    say(&house, "I keep ducks in the garden").await;
+    run_job(&house, "memory_extraction").await;
+    let asked = house.upstream.requests_with(FACTS).len();
     say(&house, "I keep geese in the garden now, and no ducks").await;
     let (_, begun) = house.post("/v1/jobs/memory_extraction/trigger", &json!({"bot_id": "nova"})).await;
-    until(async || !house.upstream.requests_with(FACTS).is_empty()).await;
+    until(async || house.upstream.requests_with(FACTS).len() > asked).await;
     // Whoever talks meanwhile is answered.
     say_with(&house, "are you still there", &json!({"extract_memory": false})).await;
     settled(&house).await;
@@ -383,7 +386,9 @@ async fn a_model_that_hangs_talks_or_invents_costs_a_run_and_nothing_else() {
 
     learns(
         &house,
-        &[json!([{"content": "The user keeps geese in the garden.", "importance": 0.9, "source_indexes": [1]}])],
+        &[
+            json!([{"content": "The user keeps two geese called Gus and Greta in the garden.", "importance": 0.9, "source_indexes": [1]}]),
+        ],
     );
     let invented = json!({"actions": [
         {"action": "DELETE", "fact": 1, "target_memory_id": "m99"},
@@ -407,5 +412,21 @@ async fn one_memory_told_by_many_at_once_is_stored_once() {
     let count = |name: &str| outcomes.iter().filter_map(|told| told[name]["memories"].as_u64()).sum::<u64>();
     assert_eq!((count("stored"), count("known")), (1, 7), "{outcomes:?}");
     assert_eq!(known(&house).await, ["Ann was born in May"]);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn what_a_dead_reader_had_claimed_is_read_when_its_lease_is_over() {
+    let house = house().await;
+    learns(&house, &[json!([{"content": "The user keeps bees.", "importance": 0.9, "source_indexes": [1]}])]);
+    say(&house, "I keep bees behind the house").await;
+    let claim = "UPDATE messages SET extraction_state = 'claimed', lease_until = now() + interval '1 hour' * $1";
+    for (hours, status, learnt) in [(1.0, "skipped", 0), (-1.0, "success", 1)] {
+        let db = house.running.house().store.connection().await.unwrap();
+        assert_eq!(db.execute(claim, &[&hours]).await.unwrap(), 2);
+        drop(db);
+        let run = run_job(&house, "memory_extraction").await;
+        assert_eq!((&run["status"], known(&house).await.len()), (&json!(status), learnt), "{run}");
+    }
     house.close().await;
 }

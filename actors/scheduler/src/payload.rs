@@ -37,6 +37,7 @@ pub(crate) fn checked(task_type: TaskType, payload: &Value) -> Result<Value, Vec
             reader.fraction("similarity_threshold");
             reader.number("max_clusters", 1, 1000, Some(50));
             reader.text("model", MODEL_MAX);
+            reader.given_flag("preview_llm");
         }
         TaskType::MeaningUpdate => {
             reader.id("memory_id");

@@ -71,7 +71,6 @@ pub fn operations() -> Vec<Op> {
             .gives("Where to ask for it", "TaskSubmitted")
             .refuses(400, "No such kind of task")
             .refuses(404, "No such bot")
-            .refuses(409, "The scheduler is off")
             .refuses(429, "Too many tasks wait"),
         page(op(Method::GET, "/v1/tasks", "listTasks", "Tasks, newest first"), 1000)
             .query("status", json!({"type": "string", "enum": ["pending", "running", "completed", "failed"]}), "")

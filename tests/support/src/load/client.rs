@@ -44,13 +44,18 @@ pub(super) async fn run(job: Job, mut print: impl FnMut(&Report)) {
 }
 
 /// One connection to one target.
-struct Line {
+#[derive(Debug)]
+pub struct Line {
     address: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl Line {
-    async fn open(target: &str) -> io::Result<Self> {
+    /// Connects to `http://ADDRESS:PORT`.
+    ///
+    /// # Errors
+    /// When that is no address or nobody listens there.
+    pub async fn open(target: &str) -> io::Result<Self> {
         let address = address_of(target)?;
         Ok(Self { address, sender: connect(address).await? })
     }
@@ -75,6 +80,16 @@ impl Line {
         let text = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let text: String = String::from_utf8_lossy(&text).chars().take(300).collect();
         Err(io::Error::other(format!("status {status}: {text}")))
+    }
+}
+
+impl Line {
+    /// Sends a chat request with this body and reads the streamed answer to its end; the time to the first content.
+    ///
+    /// # Errors
+    /// When the answer is not `expected`, does not end as it should or takes too long.
+    pub async fn first_content(&mut self, body: Bytes, expected: &str) -> io::Result<Duration> {
+        limited(TURN_LIMIT, first_content(self, body, expected)).await
     }
 }
 
@@ -120,7 +135,7 @@ async fn latency(targets: &[String], blocks: usize, per_block: usize) -> io::Res
             let mut times = Vec::with_capacity(per_block);
             for _ in 0..per_block {
                 let body = request_body(&format!("bench-latency-{index}"), &prompt);
-                times.push(limited(TURN_LIMIT, first_content(line, body, &expected)).await?.as_secs_f64() * 1e6);
+                times.push(line.first_content(body, &expected).await?.as_secs_f64() * 1e6);
             }
             if block > 0 {
                 samples[index].push(times);

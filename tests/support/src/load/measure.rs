@@ -5,7 +5,7 @@ use std::fs;
 
 /// Memory of one process.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Memory {
+pub struct Memory {
     /// Resident, as the kernel counts it.
     pub resident: u64,
     /// Proportional: pages shared by n processes count 1/n. Equals `resident` where it cannot be read.
@@ -13,7 +13,8 @@ pub(super) struct Memory {
 }
 
 /// The memory of a process, or zero when it is gone.
-pub(super) fn memory_of(pid: u32) -> Memory {
+#[must_use]
+pub fn memory_of(pid: u32) -> Memory {
     let resident = kibibytes(&format!("/proc/{pid}/status"), "VmRSS:").unwrap_or(0) * 1024;
     let proportional = kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:").map_or(resident, |kib| kib * 1024);
     Memory { resident, proportional }
@@ -39,7 +40,8 @@ pub(super) fn cpu_seconds(pid: u32) -> f64 {
 }
 
 /// All processes below `pid`: children, their children and so on.
-pub(super) fn descendants(pid: u32) -> Vec<u32> {
+#[must_use]
+pub fn descendants(pid: u32) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(own) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
@@ -70,12 +72,14 @@ pub(super) fn open_file_limit() -> usize {
 }
 
 /// The middle value; zero for none.
-pub(super) fn median(values: &[f64]) -> f64 {
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The value below which the given share of values lies.
-pub(super) fn quantile(values: &[f64], share: f64) -> f64 {
+/// The value below which the given share (0 to 1) of values lies.
+#[must_use]
+pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
@@ -84,10 +88,11 @@ pub(super) fn quantile(values: &[f64], share: f64) -> f64 {
 }
 
 /// Bytes of a mebibyte.
-pub(super) const MEBIBYTE: f64 = 1_048_576.0;
+pub const MEBIBYTE: f64 = 1_048_576.0;
 
 /// Bytes in mebibytes, as the table shows them.
-pub(super) fn mebibytes(bytes: f64) -> String {
+#[must_use]
+pub fn mebibytes(bytes: f64) -> String {
     format!("{:.1} MiB", bytes / MEBIBYTE)
 }
 

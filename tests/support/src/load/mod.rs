@@ -1,4 +1,5 @@
-//! The load rig behind `make bench`: what Greenroom costs, as a ratio against a bare proxy in the same run.
+//! The load rig behind `make bench`: what Greenroom costs, as a ratio against a bare proxy in the same run. Its pieces
+//! (a server as users start it, the upstream as a process, a connection, the table) serve other benches, too.
 //!
 //! Parts (upstream, proxy, client) are processes of one executable, started by its hidden arguments, so that memory and
 //! CPU can be told apart. Every figure is measured in alternating rounds, and the median of the rounds is shown.
@@ -17,7 +18,12 @@ mod table;
 
 use std::process::ExitCode;
 
+pub use self::client::Line;
+pub use self::measure::{MEBIBYTE, Memory, descendants, mebibytes, median, memory_of, quantile};
+pub use self::process::{Part, say};
+pub use self::server::{Scratch, Server, ServerSetup};
 pub use self::stage::StagePlan;
+pub use self::table::{Row, machine_line, render};
 
 /// The entry point of a bench executable. With hidden arguments it plays one part of the rig; with `--bench` or `run`
 /// it measures; with neither (as under `cargo test --benches`) it does nothing.

@@ -57,7 +57,7 @@ pub(super) fn dispatch(plan: StagePlan, arguments: &[String]) -> ExitCode {
 }
 
 /// One line on stdout, at once.
-pub(super) fn say(line: &str) {
+pub fn say(line: &str) {
     let mut out = io::stdout();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
@@ -105,7 +105,8 @@ pub(super) fn with_many_files(program: &std::path::Path) -> Command {
 }
 
 /// A running part.
-pub(super) struct Part {
+#[derive(Debug)]
+pub struct Part {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
@@ -129,23 +130,26 @@ impl Part {
         Ok((part, address))
     }
 
-    /// The scripted upstream.
+    /// The scripted upstream, and where it listens.
+    ///
+    /// # Errors
+    /// When it does not start.
     pub async fn upstream() -> io::Result<(Self, SocketAddr)> {
         Self::serving(&["upstream"]).await
     }
 
     /// A bare proxy in front of it.
-    pub async fn proxy(upstream: SocketAddr) -> io::Result<(Self, SocketAddr)> {
+    pub(super) async fn proxy(upstream: SocketAddr) -> io::Result<(Self, SocketAddr)> {
         Self::serving(&["proxy", &upstream.to_string()]).await
     }
 
     /// A client with a job.
-    pub fn client(job: &Job) -> io::Result<Self> {
+    pub(super) fn client(job: &Job) -> io::Result<Self> {
         Self::spawn(&["client", &serde_json::to_string(job)?])
     }
 
     /// Its process id; 0 once it has ended.
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id().unwrap_or(0)
     }
 
@@ -159,7 +163,7 @@ impl Part {
     }
 
     /// The client's next report.
-    pub async fn report(&mut self, limit: Duration) -> io::Result<Report> {
+    pub(super) async fn report(&mut self, limit: Duration) -> io::Result<Report> {
         match serde_json::from_str(&self.line(limit).await?)? {
             Report::Failed { reason } => Err(io::Error::other(reason)),
             report => Ok(report),
@@ -167,6 +171,9 @@ impl Part {
     }
 
     /// Closes its stdin, which ends it, and waits for that; kills it when it does not listen.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
     pub async fn stop(self) -> io::Result<()> {
         let Self { mut child, stdin, stdout } = self;
         drop((stdin, stdout));
@@ -177,7 +184,7 @@ impl Part {
     }
 
     /// Lets a client that holds streams open read them to their end.
-    pub async fn go_on(&mut self) -> io::Result<()> {
+    pub(super) async fn go_on(&mut self) -> io::Result<()> {
         self.stdin.write_all(b"go\n").await
     }
 }

@@ -21,10 +21,14 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How to start it.
 #[derive(Debug, Clone)]
-pub(super) struct ServerSetup {
+pub struct ServerSetup {
+    /// The program.
     pub binary: PathBuf,
+    /// Its data directory.
     pub data_dir: PathBuf,
+    /// Its configuration file, if it needs one.
     pub config: Option<PathBuf>,
+    /// Further environment.
     pub environment: Vec<(String, String)>,
 }
 
@@ -34,6 +38,7 @@ impl ServerSetup {
     }
 
     /// The end of its log, for a failure report.
+    #[must_use]
     pub fn last_words(&self) -> String {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -42,8 +47,10 @@ impl ServerSetup {
 }
 
 /// A running server.
-pub(super) struct Server {
+#[derive(Debug)]
+pub struct Server {
     child: Child,
+    /// Where it listens.
     pub address: SocketAddr,
     /// From the start of the process until it said it was ready.
     pub ready_after: Duration,
@@ -51,6 +58,9 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts it and waits until `/readyz` answers 200.
+    ///
+    /// # Errors
+    /// When it ends before that or takes too long.
     pub async fn start(setup: &ServerSetup) -> io::Result<Self> {
         let mut command = with_many_files(&setup.binary);
         command.args(["serve", "--port", "0", "--data-dir"]).arg(&setup.data_dir);
@@ -99,11 +109,15 @@ impl Server {
     }
 
     /// Its process id; 0 once it has ended.
+    #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap_or(0)
     }
 
     /// Stops it; the time it took.
+    ///
+    /// # Errors
+    /// When it does not stop in time.
     pub async fn stop(mut self) -> io::Result<Duration> {
         let started = Instant::now();
         self.ask_to_stop();
@@ -133,15 +147,22 @@ impl Drop for Server {
 }
 
 /// A folder of its own for one run; removed with its handle. Others may enter it: the database may run as another user.
-pub(super) struct Scratch(pub PathBuf);
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
 
 impl Scratch {
+    /// Makes the folder.
+    ///
+    /// # Errors
+    /// When the temporary directory cannot be written to.
     pub fn new() -> io::Result<Self> {
         let path = std::env::temp_dir().join(format!("greenroom-stage-{}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
 
+    /// Where something of this name is to be.
+    #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         Path::new(&self.0).join(name)
     }

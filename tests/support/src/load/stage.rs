@@ -161,8 +161,8 @@ async fn run(plan: StagePlan, mut options: Options) -> io::Result<()> {
     if stage.options.wants("hold") {
         rows.extend(measured("open streams", stage.hold().await));
     }
-    say(&render(&rows));
-    say(&machine_line(&rows));
+    say(&render(&rows, "bare proxy"));
+    say(&machine_line(&rows, "stage"));
     match ours {
         Ours::Server(server) => match server.stop().await {
             Ok(took) => say(&format!("stage: the server stopped in {:.2} s", took.as_secs_f64())),

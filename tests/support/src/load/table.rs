@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// One measured line.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub struct Row {
     /// What was measured.
     pub name: String,
     /// The yardstick's figure.
@@ -25,14 +25,16 @@ pub(super) struct Row {
 
 impl Row {
     /// A line that only informs.
+    #[must_use]
     pub fn note(name: &str, baseline: String, ours: String) -> Self {
         let (ratio, budget) = (String::new(), String::new());
         Self { name: name.into(), baseline, ours, ratio, budget, kept: None, vital: false, figure: None }
     }
 }
 
-/// The table as text.
-pub(super) fn render(rows: &[Row]) -> String {
+/// The table as text; `yardstick` heads the column of what is compared with.
+#[must_use]
+pub fn render(rows: &[Row], yardstick: &str) -> String {
     let verdict = |row: &Row| match row.kept {
         None => "",
         Some(true) => "ok",
@@ -48,7 +50,7 @@ pub(super) fn render(rows: &[Row]) -> String {
             verdict(row).into(),
         ]
     };
-    let head = ["what", "bare proxy", "greenroom", "ratio", "budget", ""].map(String::from);
+    let head = ["what", yardstick, "greenroom", "ratio", "budget", ""].map(String::from);
     let lines: Vec<[String; 6]> = std::iter::once(head).chain(rows.iter().map(cells)).collect();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 6] = std::array::from_fn(width);
@@ -74,15 +76,16 @@ pub(super) fn render(rows: &[Row]) -> String {
     text
 }
 
-/// All figures as one line of JSON.
-pub(super) fn machine_line(rows: &[Row]) -> String {
+/// All figures as one line of JSON after the name of the rig.
+#[must_use]
+pub fn machine_line(rows: &[Row], rig: &str) -> String {
     let figures: serde_json::Map<String, Value> = rows
         .iter()
         .filter_map(|row| {
             row.figure.map(|(key, value)| (key.to_owned(), json!({"value": round(value), "ok": row.kept})))
         })
         .collect();
-    format!("stage {}", Value::Object(figures))
+    format!("{rig} {}", Value::Object(figures))
 }
 
 fn round(value: f64) -> f64 {
@@ -106,8 +109,8 @@ mod tests {
             figure: Some(("turns_ratio", 0.305_084)),
         };
         let rows = [Row::note("a longer name than that", "1 ms".into(), "2 ms".into()), missed];
-        let text = render(&rows);
+        let text = render(&rows, "bare proxy");
         assert!(text.lines().last().is_some_and(|line| line.ends_with("MISSED")), "{text}");
-        assert_eq!(machine_line(&rows), r#"stage {"turns_ratio":{"ok":false,"value":0.305}}"#);
+        assert_eq!(machine_line(&rows, "stage"), r#"stage {"turns_ratio":{"ok":false,"value":0.305}}"#);
     }
 }
