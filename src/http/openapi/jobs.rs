@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Schemas;
-use super::operation::{Op, anything, named};
+use super::operation::{Op, anything, named, object};
 
 const TAG: &str = "background";
 
@@ -92,15 +92,8 @@ pub fn operations() -> Vec<Op> {
     ]
 }
 
-fn all(members: &[(&str, Value)]) -> Value {
-    let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
-    let properties: serde_json::Map<String, Value> =
-        members.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-    json!({"type": "object", "required": names, "properties": properties})
-}
-
 fn pages(name: &'static str, of: &str) -> Value {
-    all(&[
+    object(&[
         (name, json!({"type": "array", "items": named(of)})),
         ("total_count", count()),
         ("filters", json!({"type": "object"})),
@@ -113,7 +106,7 @@ pub fn schemas() -> Schemas {
     vec![
         (
             "Job",
-            all(&[
+            object(&[
                 ("id", text()),
                 ("job_type", text()),
                 ("bot_id", text()),
@@ -134,7 +127,7 @@ pub fn schemas() -> Schemas {
         ("JobPage", pages("jobs", "Job")),
         (
             "Run",
-            all(&[
+            object(&[
                 ("id", text()),
                 ("job_id", text()),
                 ("job_type", text()),
@@ -152,7 +145,7 @@ pub fn schemas() -> Schemas {
             ]),
         ),
         ("RunPage", pages("runs", "Run")),
-        ("RunCancelled", all(&[("success", flag()), ("run_id", text())])),
+        ("RunCancelled", object(&[("success", flag()), ("run_id", text())])),
         (
             "JobTrigger",
             json!({"type": "object", "properties": {
@@ -161,7 +154,7 @@ pub fn schemas() -> Schemas {
         ),
         (
             "JobTriggered",
-            all(&[
+            object(&[
                 ("success", flag()),
                 ("job_type", text()),
                 ("jobs_triggered", count()),
@@ -192,11 +185,11 @@ pub fn schemas() -> Schemas {
                 },
             }),
         ),
-        ("TaskCancelled", all(&[("success", flag()), ("task_id", text())])),
-        ("TaskSubmitted", all(&[("task_id", text()), ("status", text())])),
+        ("TaskCancelled", object(&[("success", flag()), ("task_id", text())])),
+        ("TaskSubmitted", object(&[("task_id", text()), ("status", text())])),
         (
             "TaskOutcome",
-            all(&[
+            object(&[
                 ("task_id", text()),
                 ("status", text()),
                 ("result", anything()),
@@ -206,7 +199,7 @@ pub fn schemas() -> Schemas {
         ),
         (
             "Task",
-            all(&[
+            object(&[
                 ("task_id", text()),
                 ("task_type", text()),
                 ("bot_id", text()),

@@ -31,6 +31,14 @@ pub fn anything() -> Value {
     json!({"type": ["string", "number", "boolean", "object", "array", "null"]})
 }
 
+/// An object all of whose members are there.
+pub fn object(members: &[(&str, Value)]) -> Value {
+    let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
+    let properties: serde_json::Map<String, Value> =
+        members.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+    json!({"type": "object", "required": names, "properties": properties})
+}
+
 impl Op {
     /// Begins with what identifies it.
     pub fn new(method: Method, path: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Self {

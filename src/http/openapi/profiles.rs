@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Schemas;
-use super::operation::{Op, anything, named};
+use super::operation::{Op, anything, named, object};
 
 const TAG: &str = "profiles";
 
@@ -95,14 +95,7 @@ fn attribute(own: &[(&str, Value)]) -> Value {
         ("created_at", json!({"type": "string", "format": "date-time"})),
         ("updated_at", json!({"type": "string", "format": "date-time"})),
     ];
-    all(common.iter().chain(own))
-}
-
-fn all<'a>(members: impl Iterator<Item = &'a (&'a str, Value)> + Clone) -> Value {
-    let names: Vec<&str> = members.clone().map(|(name, _)| *name).collect();
-    let properties: serde_json::Map<String, Value> =
-        members.map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-    json!({"type": "object", "required": names, "properties": properties})
+    object(&[&common, own].concat())
 }
 
 fn list(name: &str, of: Value) -> (&str, Value) {
@@ -132,30 +125,28 @@ pub fn schemas() -> Schemas {
     vec![
         ("Attribute", attribute(&[])),
         ("AttributeWritten", attribute(&[("outcome", text())])),
-        ("EntityProfile", all(profile.iter())),
-        ("EntityProfilePage", all([list("profiles", named("EntityProfile")), ("total_count", count())].iter())),
+        ("EntityProfile", object(&profile)),
+        ("EntityProfilePage", object(&[list("profiles", named("EntityProfile")), ("total_count", count())])),
         (
             "AttributePage",
-            all([
+            object(&[
                 list("attributes", named("Attribute")),
                 ("total_count", count()),
                 ("filters", json!({"type": "object"})),
-            ]
-            .iter()),
+            ]),
         ),
         (
             "ProfileLookup",
-            all([("found", flag()), ("email", text()), ("entity_id", maybe()), ("display_name", maybe())].iter()),
+            object(&[("found", flag()), ("email", text()), ("entity_id", maybe()), ("display_name", maybe())]),
         ),
         (
             "ProfileHistory",
-            all([
+            object(&[
                 ("entity_type", text()),
                 ("entity_id", text()),
                 list("history", json!({"type": "object"})),
                 ("total_count", count()),
-            ]
-            .iter()),
+            ]),
         ),
         (
             "EntityProfileChange",
@@ -182,6 +173,6 @@ pub fn schemas() -> Schemas {
                 "value": anything(), "confidence": share(), "source": optional(50),
             }}),
         ),
-        ("AttributeDeletion", all([("success", flag()), ("message", text()), ("deleted", named("Attribute"))].iter())),
+        ("AttributeDeletion", object(&[("success", flag()), ("message", text()), ("deleted", named("Attribute"))])),
     ]
 }

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Schemas;
-use super::operation::{Op, named};
+use super::operation::{Op, named, object};
 
 const TAG: &str = "prompts";
 
@@ -77,13 +77,6 @@ pub fn operations() -> Vec<Op> {
     ]
 }
 
-fn all(members: &[(&str, Value)]) -> Value {
-    let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
-    let properties: serde_json::Map<String, Value> =
-        members.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-    json!({"type": "object", "required": names, "properties": properties})
-}
-
 fn change(required: &[&str]) -> Value {
     let optional = |most: usize| json!({"type": ["string", "null"], "maxLength": most});
     let mut schema = json!({
@@ -107,7 +100,7 @@ pub fn schemas() -> Schemas {
     let maybe = || json!({"type": ["string", "null"]});
     let count = || json!({"type": "integer"});
     let scope = [("scope_type", text()), ("scope_id", text())];
-    let with_scope = |own: &[(&str, Value)]| all(&[own, &scope].concat());
+    let with_scope = |own: &[(&str, Value)]| object(&[own, &scope].concat());
     vec![
         (
             "Prompt",
@@ -126,7 +119,7 @@ pub fn schemas() -> Schemas {
         ),
         (
             "PromptList",
-            all(&[
+            object(&[
                 ("prompts", json!({"type": "array", "items": named("Prompt")})),
                 ("total_count", count()),
                 ("filters", json!({"type": "object"})),
@@ -134,7 +127,7 @@ pub fn schemas() -> Schemas {
         ),
         (
             "PromptSeeding",
-            all(&[("created", count()), ("skipped", count()), ("total", count()), ("seeded_keys", texts())]),
+            object(&[("created", count()), ("skipped", count()), ("total", count()), ("seeded_keys", texts())]),
         ),
         ("PromptDraft", change(&["body"])),
         ("PromptChange", change(&[])),
@@ -145,7 +138,7 @@ pub fn schemas() -> Schemas {
                 ("total_count", count()),
                 (
                     "versions",
-                    json!({"type": "array", "items": all(&[
+                    json!({"type": "array", "items": object(&[
                         ("version", count()), ("body", text()), ("change_note", maybe()), ("created_by", maybe()),
                         ("created_at", text()),
                     ])}),
@@ -166,7 +159,7 @@ pub fn schemas() -> Schemas {
         ),
         (
             "PromptJudgement",
-            all(&[
+            object(&[
                 ("valid", flag()),
                 ("required_vars", texts()),
                 ("placeholders", texts()),
