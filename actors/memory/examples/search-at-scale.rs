@@ -1,6 +1,6 @@
 //! Measures the search for memories on a throwaway cluster: `search-at-scale [ROWS] [SEARCHES]`, 100,000 rows unless told.
 //! Texts follow a steep word frequency and vectors come in clusters, as real ones do. Prints latency percentiles, recall@10
-//! against the exact search, and the same for messages' words.
+//! against the exact search, and latencies of the search over as many messages.
 
 #![expect(
     clippy::expect_used,
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use greenroom_embedder::{DIMENSION, Embedder, Vector};
 use greenroom_kit::{Board, Supervisor};
 use greenroom_memory::{
-    Memory, MemoryMethod, MemorySearch, MemorySettings, MessageSearch, NamespaceName, RecallSettings, RetrievalSettings,
+    Memory, MemoryMethod, MemorySearch, MemorySettings, MessageSearch, NamespaceName, RecallSettings,
+    RetrievalSettings, SearchMode,
 };
 use greenroom_protocol::BotSlug;
 use greenroom_store::testing::{TestDatabase, database_with};
@@ -138,17 +139,19 @@ async fn main() {
     }
     println!("recall@10 against the exact hybrid search: {:.4}", found as f64 / wanted as f64);
 
-    let mut times = Vec::new();
-    for n in 0..searches {
-        let search =
-            MessageSearch { limit: 10, mode: greenroom_memory::SearchMode::Text, ..MessageSearch::new(dice.text(6)) };
-        let begun = Instant::now();
-        nova.search_messages(search).await.expect("found");
-        if n >= 20 {
-            times.push(begun.elapsed());
+    for mode in [SearchMode::Text, SearchMode::Vector, SearchMode::Hybrid] {
+        let mut times = Vec::new();
+        for n in 0..searches {
+            let vector = Some(Vector::new(dice.near(&centre(n as u64 % CLUSTERS), 0.7)).expect("a vector"));
+            let search = MessageSearch { limit: 10, vector, mode, ..MessageSearch::new(dice.text(6)) };
+            let begun = Instant::now();
+            nova.search_messages(search).await.expect("found");
+            if n >= 20 {
+                times.push(begun.elapsed());
+            }
         }
+        report(&format!("messages, {mode:?}"), &mut times);
     }
-    report("messages, words", &mut times);
 }
 
 fn report(what: &str, times: &mut [Duration]) {
@@ -170,9 +173,18 @@ async fn fill(database: &TestDatabase, rows: usize) {
         SELECT 'nova', id, 'user', content, now() - n * interval '1 minute', 'ann'
           FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS m(id, content, n)
         ON CONFLICT DO NOTHING";
+    const EMBED: &str = "
+        INSERT INTO message_vectors (bot_id, message_id, model, embedding, context_embedding, ts)
+        SELECT 'nova', id, 'test-hash/384', embedding, embedding, now()
+          FROM unnest($1::uuid[], $2::vector[]) AS m(id, embedding)";
     let begun = Instant::now();
     let db = database.store.connection().await.expect("connection");
-    db.batch_execute("DROP INDEX memories_nearest; DROP INDEX memories_nearest_meaning").await.expect("dropped");
+    db.batch_execute(
+        "DROP INDEX memories_nearest; DROP INDEX memories_nearest_meaning;
+         DROP INDEX message_vectors_nearest; DROP INDEX message_vectors_nearest_context",
+    )
+    .await
+    .expect("dropped");
     let mut dice = Dice(1);
     let tags = ["fact", "event", "plan", "preference", "professional", "health", "misc"];
     let mut left = rows;
@@ -193,6 +205,7 @@ async fn fill(database: &TestDatabase, rows: usize) {
         let days: Vec<f64> = (0..some).map(|_| dice.share() * 400.0).collect();
         db.execute(PUT, &[&ids, &texts, &tagged, &importance, &vectors, &days]).await.expect("stored");
         db.execute(SAY, &[&ids, &texts]).await.expect("said");
+        db.execute(EMBED, &[&ids, &vectors]).await.expect("embedded");
     }
     println!("{rows} rows in {:.1} s", begun.elapsed().as_secs_f64());
     let begun = Instant::now();
@@ -202,7 +215,11 @@ async fn fill(database: &TestDatabase, rows: usize) {
              WITH (m = 16, ef_construction = 64) WHERE superseded_by IS NULL;
          CREATE INDEX memories_nearest_meaning ON memories USING hnsw (meaning_embedding vector_cosine_ops)
              WITH (m = 16, ef_construction = 64) WHERE superseded_by IS NULL;
-         ANALYZE memories; ANALYZE messages",
+         CREATE INDEX message_vectors_nearest ON message_vectors USING hnsw (embedding halfvec_cosine_ops)
+             WITH (m = 16, ef_construction = 64);
+         CREATE INDEX message_vectors_nearest_context ON message_vectors USING hnsw (context_embedding halfvec_cosine_ops)
+             WITH (m = 16, ef_construction = 64);
+         ANALYZE memories; ANALYZE messages; ANALYZE message_vectors",
     )
     .await
     .expect("indexed");

@@ -2,12 +2,13 @@
 //! messages their vectors. Deliberately absent: how candidates are weighed; that is the lexicon's business.
 
 mod regenerate;
+mod request;
 mod search;
 mod surroundings;
 mod worker;
 
 pub use regenerate::{RegenerateMode, Regenerated};
+pub use request::{EpisodeParts, MessageHit, MessageHits, MessageSearch, SearchMode, WordLeg};
 pub(crate) use search::Haste;
-pub use search::{EpisodeParts, MessageHit, MessageHits, MessageSearch, SearchMode, WordLeg};
 pub(crate) use worker::Worker;
 pub use worker::WorkerState;

@@ -124,6 +124,7 @@ impl Worker {
 
 async fn work(core: Arc<Core>) {
     let mut skipped = HashSet::new();
+    let mut size = BATCH;
     loop {
         core.wake.notified().await;
         core.state.send_replace(WorkerState::Working);
@@ -132,8 +133,9 @@ async fn work(core: Arc<Core>) {
         let mut pause = PAUSES.0;
         loop {
             let woken = core.woken.load(Ordering::Acquire);
-            match drain(&core, &mut skipped).await {
+            match drain(&core, &mut skipped, size).await {
                 Ok(()) => {
+                    size = BATCH;
                     core.state.send_replace(WorkerState::Idle);
                     core.done.send_replace(woken);
                     break;
@@ -141,7 +143,10 @@ async fn work(core: Arc<Core>) {
                 Err(error) => {
                     tracing::debug!(why = %error, "embedding waits");
                     core.state.send_replace(WorkerState::Waiting);
-                    let wait = retry_after(&error).unwrap_or(pause).max(pause);
+                    // Less at once may find a place.
+                    let busy = matches!(error, MemoryError::Embedding(EmbedError::Busy));
+                    size = if busy { (size / 2).max(1) } else { BATCH };
+                    let wait = error.retry_after().filter(|_| !busy).unwrap_or(pause).max(pause);
                     pause = (pause * 2).min(PAUSES.1);
                     // A call does not shorten the pause: it only says that there is more.
                     tokio::time::sleep(wait).await;
@@ -152,31 +157,24 @@ async fn work(core: Arc<Core>) {
     }
 }
 
-fn retry_after(error: &MemoryError) -> Option<Duration> {
-    match error {
-        MemoryError::Embedding(error) => error.retry_after(),
-        _ => None,
-    }
-}
-
 /// Embeds until nothing is left.
-async fn drain(core: &Core, skipped: &mut HashSet<i64>) -> Result<(), MemoryError> {
-    let mut size = BATCH;
+async fn drain(core: &Core, skipped: &mut HashSet<i64>, most: usize) -> Result<(), MemoryError> {
+    let mut size = most;
     let mut singles = 0;
     loop {
         match messages(core, skipped, size).await {
             Ok(Round::Nothing) => break,
             Ok(Round::More) => {}
             // One text of the batch makes the model fail: find out which.
-            Err(MemoryError::Embedding(EmbedError::Failed(_))) if size > 1 => (size, singles) = (1, BATCH),
+            Err(MemoryError::Embedding(EmbedError::Failed(_))) if size > 1 => (size, singles) = (1, most),
             Err(error) => return Err(error),
         }
         singles = usize::saturating_sub(singles, 1);
         if singles == 0 {
-            size = BATCH;
+            size = most;
         }
     }
-    memories(core).await
+    memories(core, most).await
 }
 
 /// One batch of messages.
@@ -241,12 +239,12 @@ async fn messages(core: &Core, skipped: &mut HashSet<i64>, size: usize) -> Resul
 }
 
 /// All memories without a vector.
-async fn memories(core: &Core) -> Result<(), MemoryError> {
+async fn memories(core: &Core, most: usize) -> Result<(), MemoryError> {
     let mut before = i64::MAX;
     loop {
         let bare = {
             let db = core.store.connection().await?;
-            VectorRepository::bare_memories(&db, &core.bot, before, reach(BATCH)).await?
+            VectorRepository::bare_memories(&db, &core.bot, before, reach(most)).await?
         };
         let Some(last) = bare.last() else { return Ok(()) };
         before = last.seq;

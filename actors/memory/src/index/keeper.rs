@@ -1,8 +1,8 @@
-//! Keeps one index of one namespace true to its table: loads it in the background when somebody first asks for it, makes
-//! the changes it is told of in their order, looks now and then whether another process wrote, loads it again when in
-//! doubt, and drops it when nobody asks any more. Readers never wait for a load; while there is no index they are told so.
+//! Keeps one index of one namespace true to its table: loads it in the background when somebody first asks for it,
+//! reads rows again when it is told that they changed, looks now and then whether another process wrote, loads it again when
+//! in doubt, and drops it when nobody asks any more. Readers never wait for a load; while there is no index they are told.
 //!
-//! One task per index does all of it, owned by this handle; what is pushed is only queued, so that writers lose no time.
+//! One task per index does all of it, owned by this handle; writers only leave ids, so that they lose no time.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -12,12 +12,12 @@ use futures_util::TryStreamExt;
 use greenroom_kit::lock;
 use greenroom_protocol::BotSlug;
 use greenroom_store::{Store, StoreError};
-use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::readiness::{Bounds, Phase, Readiness};
 use super::shelf::Shelf;
 
 /// Rows asked for in one statement while loading.
@@ -36,39 +36,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 const LOOKS: (u32, Duration) = (3, Duration::from_millis(500));
 /// A check may take this share of the time: its own duration times this is the least pause between two.
 const CHECK_SHARE: u32 = 500;
-
-/// How far an index is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Nobody asked for it.
-    Absent,
-    /// It is being filled; searches do without.
-    Loading,
-    /// It answers searches.
-    Ready,
-    /// It answers searches while its successor is being filled.
-    Reloading,
-}
-
-/// An index as status pages show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Readiness {
-    /// How far it is.
-    pub state: Phase,
-    /// Rows it holds.
-    pub rows: usize,
-    /// Roughly the memory it takes.
-    pub bytes: usize,
-}
-
-/// When to check, to drop and how much to hold.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    pub(crate) most_rows: usize,
-    pub(crate) idle: Duration,
-    pub(crate) check_every: Duration,
-}
 
 /// Handle to one index.
 pub(crate) struct Keeper<S: Shelf> {

@@ -6,6 +6,7 @@
 
 mod handle;
 mod keeper;
+mod readiness;
 mod settings;
 mod shelf;
 
@@ -23,8 +24,9 @@ use uuid::Uuid;
 use crate::episodes::{Worker, WorkerState};
 use crate::repository::IndexRows;
 use crate::retrieval::Accesses;
-use keeper::{Bounds, Keeper};
-pub use keeper::{Phase, Readiness};
+use keeper::Keeper;
+use readiness::Bounds;
+pub use readiness::{Phase, Readiness};
 pub use settings::RecallSettings;
 pub(crate) use shelf::{Memories, Messages, speaker};
 

@@ -35,7 +35,7 @@ pub(crate) trait Shelf: Default + Send + Sync + 'static {
         before: Option<Self::Place>,
         limit: i64,
     ) -> impl Future<Output = Result<RowStream, StoreError>> + Send;
-    /// Rows at or after `from`, oldest first, at most `limit`.
+    /// Rows after `from`, oldest first, at most `limit`.
     fn newer(
         db: &Connection,
         bot: &BotSlug,

@@ -268,13 +268,15 @@ macro_rules! near {
             "
          LIMIT $4
     ), worded AS MATERIALIZED (
-        SELECT m.id, ts_rank_cd(m.content_tsv, to_tsquery('english', $10), 32) AS words
-          FROM messages m
-         WHERE $10::text IS NOT NULL AND m.content_tsv @@ to_tsquery('english', $10)
-           AND m.bot_id = $1 AND m.role IN ('user', 'assistant')
-           AND ($7::text IS NULL OR m.user_id = $7) AND ($8::text IS NULL OR m.role = $8)
-           AND ($5::timestamptz IS NULL OR m.ts >= $5) AND ($6::timestamptz IS NULL OR m.ts < $6)
-         ORDER BY words DESC, m.ts DESC, m.seq DESC
+        SELECT t.id, ts_rank_cd(t.content_tsv, to_tsquery('english', $10), 32) AS words
+          FROM (SELECT m.id, m.content_tsv, m.ts, m.seq
+                  FROM messages m
+                 WHERE $10::text IS NOT NULL AND m.content_tsv @@ to_tsquery('english', $10)
+                   AND m.bot_id = $1 AND m.role IN ('user', 'assistant')
+                   AND ($7::text IS NULL OR m.user_id = $7) AND ($8::text IS NULL OR m.role = $8)
+                   AND ($5::timestamptz IS NULL OR m.ts >= $5) AND ($6::timestamptz IS NULL OR m.ts < $6)
+                 LIMIT 20000) AS t
+         ORDER BY words DESC, t.ts DESC, t.seq DESC
          LIMIT $11
     ), candidates AS (
         SELECT id, max(words) AS words

@@ -32,7 +32,7 @@ impl IndexRows {
         stream(db, SQL, &[&bot.as_str(), &at, &id, &limit]).await
     }
 
-    /// Memories, superseded ones too, changed at or after `from`, at most `limit`.
+    /// Memories, superseded ones too, changed after `from`, at most `limit`.
     pub(crate) async fn newer_memories(
         db: &Connection,
         bot: &BotSlug,
@@ -42,11 +42,11 @@ impl IndexRows {
         const SQL: &str = "
             SELECT id, content, updated_at, superseded_by IS NULL AS active
               FROM memories
-             WHERE bot_id = $1 AND updated_at >= $2
-             ORDER BY updated_at
-             LIMIT $3";
-        let at = from.map_or(Timestamp::UNIX_EPOCH, |(at, _)| at);
-        stream(db, SQL, &[&bot.as_str(), &at, &limit]).await
+             WHERE bot_id = $1 AND (updated_at, id) > ($2, $3)
+             ORDER BY updated_at, id
+             LIMIT $4";
+        let (at, id) = from.unwrap_or((Timestamp::UNIX_EPOCH, Uuid::nil()));
+        stream(db, SQL, &[&bot.as_str(), &at, &id, &limit]).await
     }
 
     /// Memories of these ids, superseded ones too.
@@ -98,7 +98,7 @@ impl IndexRows {
         stream(db, SQL, &[&bot.as_str(), &ts, &seq, &limit]).await
     }
 
-    /// Messages of people and models at or after `from`, at most `limit`.
+    /// Messages of people and models after `from`, at most `limit`.
     pub(crate) async fn newer_messages(
         db: &Connection,
         bot: &BotSlug,

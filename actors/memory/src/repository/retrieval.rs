@@ -1,5 +1,7 @@
 //! SQL of the search for memories. One statement gathers the nearest by meaning, the hits by words and everything that
 //! scoring needs; scores are made outside. Filters stand in every leg, so that what is filtered takes nobody's place.
+//! PostgreSQL's full text only stands in for an index that is being loaded, and ranks 20,000 matches at most: ranking reads
+//! every match.
 
 use greenroom_protocol::{BotSlug, UserId};
 use greenroom_store::{Connection, StoreError};
@@ -165,12 +167,14 @@ macro_rules! find {
             "
          LIMIT $7
     ), worded AS MATERIALIZED (
-        SELECT m.id, ts_rank_cd(m.content_tsv, to_tsquery('english', $9), 32) AS words
-          FROM memories m
-         WHERE $9::text IS NOT NULL AND m.content_tsv @@ to_tsquery('english', $9)
-           AND m.bot_id = $1 AND m.superseded_by IS NULL
-           AND m.importance >= $4 AND ($5::text[] IS NULL OR m.tags && $5) AND ($6::text IS NULL OR m.user_id = $6)
-         ORDER BY words DESC, m.importance DESC, m.id
+        SELECT t.id, ts_rank_cd(t.content_tsv, to_tsquery('english', $9), 32) AS words
+          FROM (SELECT m.id, m.content_tsv, m.importance
+                  FROM memories m
+                 WHERE $9::text IS NOT NULL AND m.content_tsv @@ to_tsquery('english', $9)
+                   AND m.bot_id = $1 AND m.superseded_by IS NULL AND m.importance >= $4
+                   AND ($5::text[] IS NULL OR m.tags && $5) AND ($6::text IS NULL OR m.user_id = $6)
+                 LIMIT 20000) AS t
+         ORDER BY words DESC, t.importance DESC, t.id
          LIMIT $10
     ), candidates AS (
         SELECT id, bool_or(near) AS near, max(words) AS words
@@ -215,12 +219,14 @@ const FIND_EVERYWHERE: &str = "
                 SELECT b.bot, w.id, false, w.words
                   FROM unnest($12::text[]) AS b(bot)
                  CROSS JOIN LATERAL (
-                       SELECT m.id, ts_rank_cd(m.content_tsv, to_tsquery('english', $10), 32) AS words
-                         FROM memories m
-                        WHERE $10::text IS NOT NULL AND m.content_tsv @@ to_tsquery('english', $10)
-                          AND m.bot_id = b.bot AND m.superseded_by IS NULL AND m.importance >= $4
-                          AND ($5::text[] IS NULL OR m.tags && $5) AND ($6::text IS NULL OR m.user_id = $6)
-                        ORDER BY words DESC, m.importance DESC, m.id
+                       SELECT t.id, ts_rank_cd(t.content_tsv, to_tsquery('english', $10), 32) AS words
+                         FROM (SELECT m.id, m.content_tsv, m.importance
+                                 FROM memories m
+                                WHERE $10::text IS NOT NULL AND m.content_tsv @@ to_tsquery('english', $10)
+                                  AND m.bot_id = b.bot AND m.superseded_by IS NULL AND m.importance >= $4
+                                  AND ($5::text[] IS NULL OR m.tags && $5) AND ($6::text IS NULL OR m.user_id = $6)
+                                LIMIT 20000) AS t
+                        ORDER BY words DESC, t.importance DESC, t.id
                         LIMIT $11) AS w
                 UNION ALL
                 SELECT h.bot, h.id, false, NULL FROM unnest($8::text[], $9::uuid[]) AS h(bot, id)) AS legs

@@ -98,7 +98,11 @@ async fn forgotten_messages_are_never_found_and_summarised_ones_are() {
     assert!(find().await.hits.iter().any(|hit| hit.message.id == ids[2]));
     nova.forget(ForgetRequest::new(ForgetTarget::Message(ids[2].to_string()))).await.expect("forgotten");
     assert!(find().await.hits.iter().all(|hit| hit.message.id != ids[2]));
-    let all = house.memory.search_all_messages(&[nova.clone()], MessageSearch::new("violin")).await.expect("found");
+    let all = house
+        .memory
+        .search_all_messages(std::slice::from_ref(&nova), MessageSearch::new("violin"))
+        .await
+        .expect("found");
     assert!(all.hits.iter().all(|hit| hit.message.id != ids[2]));
 }
 

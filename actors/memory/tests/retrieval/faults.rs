@@ -1,6 +1,7 @@
 //! What a search is told when the database or the model is gone.
 
-use greenroom_embedder::Embedder;
+use greenroom_embedder::{Choice, Embedder, EmbedderSettings};
+use greenroom_kit::{Board, Supervisor};
 use greenroom_memory::retrieval::VectorLeg;
 use greenroom_memory::{MemorySearch, MessageSearch, TurnRecall};
 use greenroom_protocol::ErrorClass;
@@ -22,7 +23,10 @@ async fn a_database_that_is_gone_is_an_outage_and_no_hang() {
     assert!(error.retry_after().is_some());
     let error = nova.search_messages(MessageSearch::new("boat")).await.expect_err("no database");
     assert_eq!(error.class(), ErrorClass::Storage);
-    let error = memory.search_everywhere(&[nova.clone()], MemorySearch::new("boat")).await.expect_err("no database");
+    let error = memory
+        .search_everywhere(std::slice::from_ref(&nova), MemorySearch::new("boat"))
+        .await
+        .expect_err("no database");
     assert_eq!(error.class(), ErrorClass::Storage);
     // A turn goes on without.
     let recall = TurnRecall {
@@ -67,4 +71,20 @@ async fn a_model_that_is_unavailable_is_told_and_words_stand_in() {
     let messages = nova.search_messages(MessageSearch::new("boat")).await.expect("found");
     assert_eq!((messages.hits.len(), messages.vector), (1, VectorLeg::Off));
     assert!(messages.no_vector.is_some());
+}
+
+#[tokio::test]
+async fn an_embedder_with_little_room_gets_little_at_once() {
+    let house = House::wordless().await;
+    let (root, _join) = Supervisor::root(Board::default()).await.expect("root");
+    let group = root.group("embedder").await.expect("group");
+    let settings_of =
+        EmbedderSettings { model: Choice::TestHash, threads: 1, queue: 40, ..EmbedderSettings::default() };
+    let embedder = Embedder::start(&group, settings_of).await.expect("started");
+    let memory = room(&house.database.store, embedder, settings()).await;
+    let nova = namespace(&memory, "nova");
+    nova.open().await.expect("opened");
+    let lines: Vec<String> = (0..60).map(|n| format!("ann: line {n}")).collect();
+    say(&nova, "chat", 0, &lines.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    until("all are embedded", || async { house.count("SELECT count(*) FROM message_vectors").await == 60 }).await;
 }

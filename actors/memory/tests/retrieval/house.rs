@@ -136,5 +136,6 @@ pub async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) 
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, trying).await.unwrap_or_else(|_| panic!("never happened: {what}"));
+    let happened = tokio::time::timeout(PATIENCE, trying).await.is_ok();
+    assert!(happened, "never happened: {what}");
 }

@@ -20,14 +20,14 @@ async fn filled() -> TestDatabase {
         let name = NamespaceName::from_profile(slug).unwrap();
         memory.namespace(&BotSlug::parse(slug).unwrap(), &name).open().await.unwrap();
     }
-    // Every 25th row has a vector: enough for a plan, and making them takes the longest.
+    // Few rows have vectors: enough for a plan, and making them takes the longest.
     let db = database.store.connection().await.unwrap();
     db.batch_execute(
         "CREATE FUNCTION pg_temp.some_vector(n integer) RETURNS real[] LANGUAGE sql VOLATILE AS
              'SELECT array_agg(random() - 0.45 + 0 * g * n)::real[] FROM generate_series(1, 384) g';
          INSERT INTO memories (bot_id, id, content, tags, importance, embedding, embedding_model)
          SELECT 'nova', gen_random_uuid(), 'word' || n % 997 || ' thing' || n, ARRAY['fact'], 0.5,
-                CASE WHEN n % 25 = 0 THEN pg_temp.some_vector(n)::vector END, 'test'
+                CASE WHEN n % 100 = 0 THEN pg_temp.some_vector(n)::vector END, 'test'
            FROM generate_series(1, 50000) n;
          INSERT INTO messages (bot_id, id, role, content, ts, user_id)
          SELECT 'nova', gen_random_uuid(), 'user', 'word' || n % 997 || ' thing' || n, now() - n * interval '1 s', 'ann'
@@ -91,6 +91,27 @@ async fn searches_use_the_indexes_of_the_partition() {
     let text = plan(&db, FIND, &by_words).await;
     assert!(text.contains("content_tsv") && text.contains("Bitmap Index Scan"), "{text}");
     assert!(!text.contains("Seq Scan on nova_memories") && !text.contains("spark"), "{text}");
+    let bots = vec!["nova".to_owned(), "spark".to_owned()];
+    let (owners, none): (Vec<&str>, Vec<Uuid>) = (Vec::new(), Vec::new());
+    let binds: [&(dyn ToSql + Sync); 12] = [
+        &bots,
+        &vector(),
+        &"test",
+        &0.0_f32,
+        &no_tags,
+        &no_text,
+        &50_i64,
+        &owners,
+        &none,
+        &Some("'word7'|'thing700'"),
+        &50_i64,
+        &bots,
+    ];
+    let text = plan(&db, FIND_EVERYWHERE, &binds).await;
+    for index in ["nova_memories_embedding_idx", "spark_memories_embedding_idx", "nova_memories_content_tsv_idx"] {
+        assert!(text.contains(index), "{text}");
+    }
+    assert!(!text.contains("Seq Scan on nova"), "{text}");
 
     let (filter, query) =
         (EpisodeFilter::default(), EpisodeQuery { vector: vector(), nearest: 100, ..EpisodeQuery::default() });
