@@ -97,6 +97,7 @@ pub struct Running {
     door: Address<DoorMsg>,
     house: Arc<House>,
     _upkeep: AbortOnDropHandle<()>,
+    _catching_up: AbortOnDropHandle<()>,
 }
 
 /// Starts everything. When this returns, requests are answered.
@@ -112,7 +113,8 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     match open(config, &root, listener, addr).await {
         Ok((house, doors, door)) => {
             let _upkeep = AbortOnDropHandle::new(tokio::spawn(keep_metrics_small()));
-            Ok(Running { addr, root, root_task, doors, door, house, _upkeep })
+            let _catching_up = AbortOnDropHandle::new(tokio::spawn(embed_what_waits(house.clone())));
+            Ok(Running { addr, root, root_task, doors, door, house, _upkeep, _catching_up })
         }
         Err(error) => {
             root.shutdown().await;
@@ -223,6 +225,21 @@ fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
 
 fn bind_error(config: &Config, error: &std::io::Error) -> StartError {
     StartError::Bind { address: format!("{}:{}", config.server.host, config.server.port), why: error.to_string() }
+}
+
+/// Opens the memories of bots whose messages an earlier process had no time to embed, so that the work goes on before
+/// anybody talks to them.
+async fn embed_what_waits(house: Arc<House>) {
+    let waiting = match house.memory.unembedded_bots().await {
+        Ok(waiting) => waiting,
+        Err(error) => return tracing::warn!(%error, "what waits for vectors could not be read"),
+    };
+    let directory = house.bots.directory();
+    for bot in waiting.iter().filter_map(|slug| directory.get(slug)) {
+        if let Err(error) = house.bots.namespace(bot).open().await {
+            tracing::warn!(%error, bot = %bot.slug(), "memory could not be opened");
+        }
+    }
 }
 
 async fn keep_metrics_small() {

@@ -14,7 +14,7 @@ use crate::MemoryError;
 use crate::index::RecallSettings;
 use crate::message::{Recorded, SESSION_GAP};
 use crate::namespace::{Namespace, NamespaceName, Room};
-use crate::repository::{Partitions, StatsRepository};
+use crate::repository::{Partitions, StatsRepository, VectorRepository};
 use crate::sessions::Sessions;
 use crate::stats::Source;
 
@@ -109,6 +109,14 @@ impl Memory {
     #[must_use]
     pub fn sessions(&self) -> Sessions {
         Sessions::new(self.shared.room.store.clone())
+    }
+
+    /// The bots some of whose messages wait for vectors, from before this start. Opening their namespaces sets the work going.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub async fn unembedded_bots(&self) -> Result<Vec<BotSlug>, MemoryError> {
+        Ok(VectorRepository::bots_waiting_on(&self.shared.room.store.connection().await?).await?)
     }
 
     /// All bots that have anything, with how much.

@@ -63,6 +63,13 @@ pub(crate) struct MemoryVectors {
 pub(crate) struct VectorRepository;
 
 impl VectorRepository {
+    /// The bots some of whose messages wait for vectors.
+    pub(crate) async fn bots_waiting_on(db: &Connection) -> Result<Vec<BotSlug>, StoreError> {
+        const SQL: &str = "SELECT DISTINCT bot_id FROM message_embedding_queue";
+        let rows = db.query(&db.prepare_cached(SQL).await?, &[]).await?;
+        rows.iter().map(|row| Ok(BotSlug::from_stored(row.try_get::<_, String>(0)?))).collect()
+    }
+
     /// The newest messages of the queue, newest first, at most `limit`, without those in `skipped`.
     pub(crate) async fn waiting(
         db: &Connection,
