@@ -52,11 +52,15 @@ pub(crate) async fn recall(shared: &TurnShared, past: &Past) -> Reminders {
     if !wanted || !(just_begun || outside) {
         return Reminders::default();
     }
+    let began = Instant::now();
+    // Once for both searches.
+    let vector = plan.namespace.query_vector(text, WITHIN).await;
     let user = scope(plan).cloned();
     let memories = MemorySearch {
         limit: usize::try_from(plan.settings.memory_n_results).unwrap_or(MOST_MEMORIES).min(MOST_MEMORIES),
         min_relevance: Some(plan.settings.memory_min_relevance),
         user: user.clone(),
+        vector: vector.clone(),
         count_access: false,
         settings: plan.settings.retrieval(),
         ..MemorySearch::new(text)
@@ -66,6 +70,7 @@ pub(crate) async fn recall(shared: &TurnShared, past: &Past) -> Reminders {
     // A conversation that has just begun has nothing outside it; an agent has its own thread.
     let episodes = (outside && plan.persona.agent_backend.is_none()).then(|| MessageSearch {
         limit: MOST_EPISODES,
+        vector,
         user,
         exclude: in_prompt.iter().copied().chain([plan.trigger.row_id(&plan.persona.slug)]).collect(),
         cast: Cast {
@@ -78,7 +83,6 @@ pub(crate) async fn recall(shared: &TurnShared, past: &Past) -> Reminders {
     });
     let memories = (memories.limit > 0).then_some(memories);
     let wish = TurnRecall { memories, episodes, within: WITHIN };
-    let began = Instant::now();
     let recalled = plan.namespace.recall_for_turn(wish).await;
     metrics::histogram!("greenroom_retrieval_seconds").record(began.elapsed());
     if let Some(why) = &recalled.incomplete {
