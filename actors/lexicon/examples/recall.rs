@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
-#[path = "../../../benches/recall/baselines.rs"]
+#[path = "../../../benches/memory/baselines.rs"]
 mod baselines;
 
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 //! How good a message is as an answer's source: a weighted sum of a few features, each within 0..1 or nearly so and none of
 //! them scaled by the collection, so that scores mean the same in a chat of ten messages and of a million. The weights were
-//! fitted on one public conversation and tried on another, both ways round (`benches/recall/README.md`). Pure.
+//! fitted on one public conversation and tried on another, both ways round (`benches/memory/README.md`). Pure.
 
 use uuid::Uuid;
 
