@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
     greenroom::install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done = Options::parse(&arguments).and_then(|options| Ok(runtime?.block_on(measure(&options))?));
+    let done = Options::parse(&arguments).and_then(|options| runtime?.block_on(measure(&options)));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
