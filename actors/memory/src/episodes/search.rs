@@ -6,13 +6,14 @@ use greenroom_embedder::Vector;
 use greenroom_lexicon::{Candidate, Question, Ranked, Similarities, or_query, rank, snippet};
 use greenroom_protocol::BotSlug;
 use jiff::Timestamp;
+use pgvector::HalfVector;
 use uuid::Uuid;
 
 use super::request::{EpisodeParts, MessageHit, MessageHits, MessageSearch, SearchMode, WordLeg};
 use crate::index::Messages;
 use crate::message::StoredMessage;
 use crate::repository::{EpisodeQuery, EpisodeRepository, Near};
-use crate::retrieval::{VectorLeg, sql};
+use crate::retrieval::VectorLeg;
 use crate::{Memory, MemoryError, Namespace};
 
 /// Candidates by words, and nearest of each kind, for the lexicon's ranking.
@@ -90,7 +91,7 @@ impl Namespace {
             (Some(_), true) => VectorLeg::Exact,
             (Some(_), false) => VectorLeg::Hnsw,
         };
-        query.vector = vector.as_ref().map(sql);
+        query.vector = vector.as_ref().map(|vector| HalfVector::from_f32_slice(vector.as_slice()));
         // In a hurry without an index: full text over many rows takes longer than a turn can wait.
         if lexical.is_none() && search.mode != SearchMode::Vector && (haste == Haste::None || vector.is_none()) {
             query.words = or_query(search.question());

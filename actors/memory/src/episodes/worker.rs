@@ -27,6 +27,8 @@ use crate::repository::{BareMemory, MemoryVectors, MessageVectors, VectorReposit
 const BATCH: usize = 64;
 /// Pauses while the model or the database is away.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
+/// The worker waits for a pause in what comes in, but at most this many times its length.
+const GATHER_MOST: u32 = 20;
 /// Messages that could not be embedded and are left alone until the worker starts again.
 const MOST_SKIPPED: usize = 10_000;
 
@@ -128,8 +130,11 @@ async fn work(core: Arc<Core>) {
     loop {
         core.wake.notified().await;
         core.state.send_replace(WorkerState::Working);
-        // What follows at once, such as an answer behind its question, goes in one batch.
-        tokio::time::sleep(core.gather).await;
+        // What follows soon, such as an answer behind its question or the next turn, goes in one batch: nobody needs these
+        // vectors while the messages still stand in the prompt, and turns need the processor. But not for ever.
+        let latest = tokio::time::Instant::now() + core.gather * GATHER_MOST;
+        let more = async { while tokio::time::timeout(core.gather, core.wake.notified()).await.is_ok() {} };
+        let _ = tokio::time::timeout_at(latest, more).await;
         let mut pause = PAUSES.0;
         loop {
             let woken = core.woken.load(Ordering::Acquire);

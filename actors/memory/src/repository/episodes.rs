@@ -4,7 +4,7 @@
 use greenroom_protocol::{BotSlug, Role, UserId};
 use greenroom_store::Connection;
 use jiff::Timestamp;
-use pgvector::Vector;
+use pgvector::HalfVector;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -35,8 +35,9 @@ impl EpisodeFilter {
 /// What a search asks the database for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EpisodeQuery {
-    /// The question's vector; `None` leaves the nearest out.
-    pub(crate) vector: Option<Vector>,
+    /// The question's vector, of the columns' type, since a cast would be made anew for every row; `None` leaves the
+    /// nearest out.
+    pub(crate) vector: Option<HalfVector>,
     /// Only rows of this model are compared.
     pub(crate) model: String,
     /// How many of the nearest of each kind.
@@ -244,7 +245,7 @@ macro_rules! near {
     WITH own AS MATERIALIZED (
         SELECT v.message_id AS id
           FROM message_vectors v
-         WHERE $2::vector IS NOT NULL AND v.bot_id = $1 AND v.model = $3
+         WHERE $2::halfvec IS NOT NULL AND v.bot_id = $1 AND v.model = $3
            AND ($5::timestamptz IS NULL OR v.ts >= $5) AND ($6::timestamptz IS NULL OR v.ts < $6)
            AND (($7::text IS NULL AND $8::text IS NULL)
                 OR EXISTS (SELECT FROM messages m
@@ -257,7 +258,7 @@ macro_rules! near {
     ), context AS MATERIALIZED (
         SELECT v.message_id AS id
           FROM message_vectors v
-         WHERE $2::vector IS NOT NULL AND v.bot_id = $1 AND v.model = $3
+         WHERE $2::halfvec IS NOT NULL AND v.bot_id = $1 AND v.model = $3
            AND ($5::timestamptz IS NULL OR v.ts >= $5) AND ($6::timestamptz IS NULL OR v.ts < $6)
            AND (($7::text IS NULL AND $8::text IS NULL)
                 OR EXISTS (SELECT FROM messages m
@@ -287,15 +288,14 @@ macro_rules! near {
          WHERE id <> ALL ($12::uuid[])
          GROUP BY id
     )
-    SELECT c.id, c.words, 1 - (v.embedding <=> $2::vector::halfvec(384)) AS own,
-           1 - (v.context_embedding <=> $2::vector::halfvec(384)) AS context
+    SELECT c.id, c.words, 1 - (v.embedding <=> $2::halfvec) AS own,
+           1 - (v.context_embedding <=> $2::halfvec) AS context
       FROM candidates c
       LEFT JOIN message_vectors v ON v.bot_id = $1 AND v.message_id = c.id AND v.model = $3"
         )
     };
 }
 
-pub(super) const NEAR: &str =
-    near!("v.embedding <=> $2::vector::halfvec(384)", "v.context_embedding <=> $2::vector::halfvec(384)");
+pub(super) const NEAR: &str = near!("v.embedding <=> $2::halfvec", "v.context_embedding <=> $2::halfvec");
 pub(super) const NEAR_EXACT: &str =
-    near!("(v.embedding <=> $2::vector::halfvec(384)) + 0", "(v.context_embedding <=> $2::vector::halfvec(384)) + 0");
+    near!("(v.embedding <=> $2::halfvec) + 0", "(v.context_embedding <=> $2::halfvec) + 0");

@@ -18,6 +18,5 @@ pub(crate) use access::Accesses;
 pub use animation::Animations;
 pub use diversity::diverse;
 pub use score::{Evidence, RetrievalSettings, ScoreParts, decay, half_life_factor, is_inward, score};
-pub(crate) use search::sql;
 pub use search::{Legs, MemoryHit, MemoryHits, MemoryMethod, MemorySearch, TextLeg, VectorLeg};
 pub use turn::{Recalled, TurnRecall};

@@ -354,7 +354,7 @@ pub(super) async fn question_vector(
 }
 
 /// A vector as PostgreSQL takes it.
-pub(crate) fn sql(vector: &Vector) -> pgvector::Vector {
+pub(super) fn sql(vector: &Vector) -> pgvector::Vector {
     pgvector::Vector::from(vector.as_slice().to_vec())
 }
 

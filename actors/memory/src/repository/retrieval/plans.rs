@@ -4,6 +4,7 @@
 use greenroom_embedder::Embedder;
 use greenroom_kit::{Board, Supervisor};
 use greenroom_store::testing::{TestDatabase, database};
+use pgvector::HalfVector;
 
 use super::*;
 use crate::repository::episodes::{NEAR, NEAR_EXACT};
@@ -113,8 +114,9 @@ async fn searches_use_the_indexes_of_the_partition() {
     }
     assert!(!text.contains("Seq Scan on nova"), "{text}");
 
+    let half = vector().map(|vector| HalfVector::from_f32_slice(vector.as_slice()));
     let (filter, query) =
-        (EpisodeFilter::default(), EpisodeQuery { vector: vector(), nearest: 100, ..EpisodeQuery::default() });
+        (EpisodeFilter::default(), EpisodeQuery { vector: half, nearest: 100, ..EpisodeQuery::default() });
     let exclude: Vec<Uuid> = Vec::new();
     let binds: [&(dyn ToSql + Sync); 12] = [
         &"nova",
