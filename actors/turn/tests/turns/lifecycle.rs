@@ -275,17 +275,15 @@ async fn an_end_that_the_database_refuses_is_told_as_failed_and_holds_up_nobody(
     while house.turns.logs().get(turn.id()).await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // The bot's partition vanishes while the turn runs, so its answer has nowhere to go.
-    let mut db = house.database.store.connection().await.expect("connection");
-    // The bots' room purges only while no turn runs; here it may have to try again when it meets a writer.
-    loop {
-        let transaction = db.transaction().await.expect("a transaction");
-        if greenroom_memory::Memory::purge(&transaction, house.namespace.bot()).await.is_ok() {
-            transaction.commit().await.expect("committed");
-            break;
-        }
-        transaction.rollback().await.expect("rolled back");
-    }
+    // From now on the database takes no answer of an assistant.
+    let db = house.database.store.connection().await.expect("connection");
+    db.batch_execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW
+         WHEN (NEW.role = 'assistant') EXECUTE FUNCTION refuse()",
+    )
+    .await
+    .expect("a trigger");
     let events = collect(&turn, 0).await;
     assert_eq!(complete_of(&events).status, TurnStatus::Error);
     let error = events.iter().find_map(|event| match event {
@@ -299,7 +297,7 @@ async fn an_end_that_the_database_refuses_is_told_as_failed_and_holds_up_nobody(
     let detail = house.turns.logs().get(turn.id()).await.expect("stored");
     assert_eq!(detail.status, "error");
     assert!(detail.response.is_some_and(|text| text.contains("t59")), "the text is in the turn log all the same");
-    house.namespace.forget_partitions();
+    db.batch_execute("DROP TRIGGER refuse ON messages").await.expect("dropped");
     let (_, events) = house.run(house.plan("[[chunks=1]] again")).await;
     assert_eq!(complete_of(&events).status, TurnStatus::Ok);
 }
