@@ -36,6 +36,7 @@ pub use episodes::{MessageHit, MessageHits, MessageSearch, RegenerateMode, Regen
 pub use error::MemoryError;
 pub use exclusive::{Boxed, Changes, Exclusive};
 pub use forget::{ForgetRequest, ForgetTarget, Forgotten, RestoreRequest, RestoreWhat, Restored, Tombstone};
+pub use greenroom_embedder::Vector;
 pub use greenroom_lexicon::Cast;
 pub use history::{Cleared, Cursor, HistoryPage, HistoryQuery};
 pub use import::{ImportReport, MOST_RECORDS, MemoryRecord, MessageRecord};
@@ -45,7 +46,7 @@ pub use memories::{
     StoreOptions, Stored, StoredMemory, SupersedeReason, TombstoneReason,
 };
 pub use memory::{Memory, MemorySettings, Purged};
-pub use message::{IndexedMessage, MessageStatus, NewMessage, Recorded, SESSION_GAP, StoredMessage};
+pub use message::{IndexedMessage, MessageStatus, NewMessage, Recorded, SESSION_GAP, SaidMessage, StoredMessage};
 pub use namespace::{Namespace, NamespaceName};
 pub use repository::MessageRepository;
 pub use retrieval::{

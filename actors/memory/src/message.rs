@@ -93,6 +93,30 @@ pub struct StoredMessage {
     pub created_at: Timestamp,
 }
 
+/// A stored message as a prompt needs it: reading many of these costs far less than reading whole rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SaidMessage {
+    /// Row id.
+    pub id: Uuid,
+    /// Who speaks.
+    pub role: Role,
+    /// The text.
+    pub content: String,
+    /// Event time.
+    pub ts: Timestamp,
+    /// Tie-break for equal times.
+    pub seq: i64,
+    /// What was noted beside the result of a tool call; absent for all other messages.
+    pub tool: Option<Value>,
+}
+
+impl From<StoredMessage> for SaidMessage {
+    fn from(row: StoredMessage) -> Self {
+        let tool = row.metadata.filter(|_| row.role == Role::Tool);
+        Self { id: row.id, role: row.role, content: row.content, ts: row.ts, seq: row.seq, tool }
+    }
+}
+
 impl StoredMessage {
     /// The client's own id, when it was not a UUID.
     #[must_use]

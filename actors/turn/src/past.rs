@@ -5,7 +5,7 @@
 //! are wanted, and brings them back when they are not.
 
 use greenroom_memory::summaries::{Summary, SummaryError};
-use greenroom_memory::{MemoryError, StoredMessage};
+use greenroom_memory::{MemoryError, SaidMessage};
 use greenroom_profile::TurnProfiles;
 use greenroom_protocol::{Message, UserId};
 use jiff::Timestamp;
@@ -16,8 +16,8 @@ use crate::pipeline::{context_budget, epoch};
 use crate::plan::{HistoryScope, TurnPlan};
 use crate::turn::TurnShared;
 
-/// Rows read at once while filling the history budget.
-const PAGE: i64 = 128;
+/// Rows read at first; how many more are needed is guessed from what these cost.
+const FIRST_PAGE: usize = 128;
 /// Most rows looked at for one turn.
 const MOST_ROWS: usize = 4096;
 
@@ -90,10 +90,10 @@ async fn messages(plan: &TurnPlan) -> Result<(Vec<Message>, bool), MemoryError> 
     let budget = context_budget(plan);
     let cap = usize::try_from(plan.settings.max_context_messages).unwrap_or(usize::MAX);
     let own_row = plan.trigger.row_id(&plan.persona.slug);
-    let (mut rows, mut cost, mut before) = (Vec::new(), 0, None);
+    let (mut rows, mut cost, mut before, mut size) = (Vec::new(), 0, None, FIRST_PAGE);
     let goes_on = loop {
-        let page = page(plan, before).await?;
-        let last_page = i64::try_from(page.len()).unwrap_or(i64::MAX) < PAGE;
+        let page = page(plan, before, size).await?;
+        let last_page = page.len() < size;
         before = page.last().map(|row| (row.ts, row.seq));
         for row in page.into_iter().filter(|row| row.id != own_row) {
             let message = Message {
@@ -108,15 +108,20 @@ async fn messages(plan: &TurnPlan) -> Result<(Vec<Message>, bool), MemoryError> 
         if last_page || enough {
             break enough;
         }
+        let each = (cost / rows.len().max(1)).max(1);
+        let missing = (budget - cost) / each;
+        size = (missing + missing / 8).clamp(FIRST_PAGE, MOST_ROWS);
     };
     rows.reverse();
     Ok((rows, goes_on))
 }
 
-async fn page(plan: &TurnPlan, before: Option<(Timestamp, i64)>) -> Result<Vec<StoredMessage>, MemoryError> {
+async fn page(plan: &TurnPlan, before: Option<(Timestamp, i64)>, size: usize) -> Result<Vec<SaidMessage>, MemoryError> {
+    let limit = i64::try_from(size).unwrap_or(i64::MAX);
     if with_summaries(plan) {
-        plan.namespace.visible_messages(scope(plan), before, PAGE).await
+        plan.namespace.visible_messages(scope(plan), before, limit).await
     } else {
-        plan.namespace.latest(scope(plan), before, PAGE).await
+        let rows = plan.namespace.latest(scope(plan), before, limit).await?;
+        Ok(rows.into_iter().map(SaidMessage::from).collect())
     }
 }

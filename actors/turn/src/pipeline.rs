@@ -4,6 +4,7 @@
 //! A stage takes what the plan and the stages before it made. The request to the model waits only for what it needs: a
 //! stateless bot's goes out without any database read, and nothing here waits for a database write.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use greenroom_protocol::message::Part;
 use greenroom_protocol::{ErrorClass, FinishReason, Message, Role, Sampling, TurnEvent};
 use greenroom_provider::CompletionRequest;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +27,7 @@ use crate::journal::JournalOp;
 use crate::past::{self, Past};
 use crate::plan::TurnPlan;
 use crate::prompt::{PromptBuilder, position, temporal_context};
-use crate::reminders;
+use crate::reminders::{self, Meaning};
 use crate::stage::{Stage, StageClock};
 use crate::turn::TurnShared;
 
@@ -70,8 +72,9 @@ async fn prepare(
     clock.enter(Stage::ContextBuild);
     let mut prompt = context_build(shared).await;
     clock.enter(Stage::MemoryRetrieval);
+    let meaning = Meaning::of(&shared.plan);
     let mut past = past::read(shared).await?;
-    let reminders = reminders::recall(shared, &past).await;
+    let reminders = reminders::recall(shared, &past, meaning).await;
     if let Some(profiles) = &past.profiles {
         prompt.add("user_context", position::USER_CONTEXT, &profiles.user.text);
         prompt.add("bot_traits", position::BOT_TRAITS, &profiles.bot.text);
@@ -262,25 +265,34 @@ pub(crate) fn context_budget(plan: &TurnPlan) -> usize {
 
 /// The assembled prompt as the turn log keeps it: what the model saw, with images replaced by their digests.
 pub(crate) fn snapshot(request: &CompletionRequest, notes: &PromptNotes) -> String {
-    let messages: Vec<Value> = request
-        .messages
-        .iter()
-        .map(|message| {
-            let mut shown = message.clone();
-            for Part::Image { url, .. } in &mut shown.parts {
-                *url = image_reference(url);
-            }
-            serde_json::to_value(&shown).unwrap_or(Value::Null)
-        })
-        .collect();
-    let mut snapshot = json!({
-        "messages": messages, "parameters": request.sampling, "sections": notes.sections, "memory": notes.memory,
-    });
-    if !request.tools.is_empty() {
-        snapshot["tools"] = request.tools.clone().into();
-        snapshot["tool_choice"] = request.tool_choice.clone().unwrap_or(Value::Null);
+    #[derive(Serialize)]
+    struct Snapshot<'a> {
+        messages: Vec<Cow<'a, Message>>,
+        parameters: &'a Sampling,
+        sections: &'a [&'static str],
+        memory: &'a Value,
+        #[serde(skip_serializing_if = "<[Value]>::is_empty")]
+        tools: &'a [Value],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tool_choice: Option<&'a Option<Value>>,
     }
-    snapshot.to_string()
+    let shown = |message: &'_ Message| {
+        let mut message = message.clone();
+        for Part::Image { url, .. } in &mut message.parts {
+            *url = image_reference(url);
+        }
+        message
+    };
+    let messages = request.messages.iter();
+    let snapshot = Snapshot {
+        messages: messages.map(|m| if m.parts.is_empty() { Cow::Borrowed(m) } else { Cow::Owned(shown(m)) }).collect(),
+        parameters: &request.sampling,
+        sections: &notes.sections,
+        memory: &notes.memory,
+        tools: &request.tools,
+        tool_choice: (!request.tools.is_empty()).then_some(&request.tool_choice),
+    };
+    serde_json::to_string(&snapshot).unwrap_or_default()
 }
 
 /// A remote URL as it is; inline data as its type and SHA-256.

@@ -9,15 +9,18 @@ use std::time::{Duration, Instant};
 
 use greenroom_memory::budget::memory_budget;
 use greenroom_memory::context::{Fit, Rendering, fit_memories, render_episodes, render_memories};
-use greenroom_memory::{Cast, MemoryHit, MemorySearch, MessageHit, MessageSearch, StoredMessage, TurnRecall};
+use greenroom_memory::{Cast, MemoryHit, MemorySearch, MessageHit, MessageSearch, StoredMessage, TurnRecall, Vector};
 use greenroom_protocol::Role;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::history::estimate;
 use crate::past::{Past, scope};
 use crate::pipeline::context_budget;
+use crate::plan::TurnPlan;
 use crate::prompt::{PromptBuilder, position};
 use crate::turn::TurnShared;
 
@@ -42,19 +45,31 @@ pub(crate) struct Reminders {
     just_begun: bool,
 }
 
+/// What the prompt means, being found out while the past is read. Nobody waits for it if it is not needed.
+pub(crate) struct Meaning(Option<AbortOnDropHandle<Option<Vector>>>);
+
+impl Meaning {
+    /// Begins, if the turn may search at all.
+    pub(crate) fn of(plan: &TurnPlan) -> Self {
+        let text = plan.prompt.text.trim();
+        let wanted = plan.augment_memory && plan.persona.requires_memory && !plan.home_mode && !text.is_empty();
+        Self(wanted.then(|| {
+            let (namespace, text) = (plan.namespace.clone(), text.to_owned());
+            AbortOnDropHandle::new(tokio::spawn(async move { namespace.query_vector(&text, WITHIN).await }))
+        }))
+    }
+}
+
 /// Searches for what the prompt brings to mind.
-pub(crate) async fn recall(shared: &TurnShared, past: &Past) -> Reminders {
+pub(crate) async fn recall(shared: &TurnShared, past: &Past, meaning: Meaning) -> Reminders {
     let plan = &shared.plan;
     let text = plan.prompt.text.trim();
-    let wanted = plan.augment_memory && plan.persona.requires_memory && !plan.home_mode && !text.is_empty();
     let just_begun = past.messages.len() < JUST_BEGUN;
     let outside = past.goes_on || !past.summaries.is_empty();
-    if !wanted || !(just_begun || outside) {
-        return Reminders::default();
-    }
+    let Some(meaning) = meaning.0.filter(|_| just_begun || outside) else { return Reminders::default() };
     let began = Instant::now();
     // Once for both searches.
-    let vector = plan.namespace.query_vector(text, WITHIN).await;
+    let vector = meaning.await.ok().flatten();
     let user = scope(plan).cloned();
     let memories = MemorySearch {
         limit: usize::try_from(plan.settings.memory_n_results).unwrap_or(MOST_MEMORIES).min(MOST_MEMORIES),
@@ -65,14 +80,16 @@ pub(crate) async fn recall(shared: &TurnShared, past: &Past) -> Reminders {
         settings: plan.settings.retrieval(),
         ..MemorySearch::new(text)
     };
-    let in_prompt = in_prompt(shared, past);
+    let (in_prompt, oldest) = in_prompt(shared, past);
     let zone = zone(shared, past);
     // A conversation that has just begun has nothing outside it; an agent has its own thread.
     let episodes = (outside && plan.persona.agent_backend.is_none()).then(|| MessageSearch {
         limit: MOST_EPISODES,
         vector,
         user,
-        exclude: in_prompt.iter().copied().chain([plan.trigger.row_id(&plan.persona.slug)]).collect(),
+        exclude: HashSet::from([plan.trigger.row_id(&plan.persona.slug)]),
+        // What stands in the prompt is the newest there is.
+        until: oldest,
         cast: Cast {
             user: past.profiles.as_ref().and_then(|profiles| profiles.user.display_name.clone()),
             bot: Some(plan.persona.name.clone()),
@@ -106,8 +123,9 @@ fn budget(shared: &TurnShared, past: &Past) -> usize {
     memory_budget(context_budget(&shared.plan), percent, texts.div_ceil(4))
 }
 
-/// The stored messages that will stand in the prompt themselves: the newest ones that fit the budget.
-fn in_prompt(shared: &TurnShared, past: &Past) -> HashSet<Uuid> {
+/// The stored messages that will stand in the prompt themselves, the newest ones that fit the budget, and the time of the
+/// oldest among them.
+fn in_prompt(shared: &TurnShared, past: &Past) -> (HashSet<Uuid>, Option<Timestamp>) {
     let mut left = context_budget(&shared.plan);
     let cap = usize::try_from(shared.plan.settings.max_context_messages).ok().filter(|cap| *cap > 0);
     let newest = past.messages.iter().rev().take(cap.unwrap_or(usize::MAX)).take_while(|message| {
@@ -116,7 +134,12 @@ fn in_prompt(shared: &TurnShared, past: &Past) -> HashSet<Uuid> {
         left = left.saturating_sub(cost);
         fits
     });
-    newest.filter_map(|message| message.db_id.as_deref()?.parse().ok()).collect()
+    let mut oldest = None;
+    let newest = newest.inspect(|message| oldest = message.timestamp.or(oldest));
+    let ids = newest.filter_map(|message| message.db_id.as_deref()?.parse().ok()).collect();
+    #[expect(clippy::cast_possible_truncation, reason = "microseconds of our own clock")]
+    let oldest = oldest.and_then(|seconds| Timestamp::from_microsecond((seconds * 1e6).round() as i64).ok());
+    (ids, oldest)
 }
 
 /// The user's own time zone, else the bot's, else the service's.

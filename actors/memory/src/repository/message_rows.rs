@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use crate::MemoryError;
-use crate::message::{IndexedMessage, StoredMessage};
+use crate::message::{IndexedMessage, SaidMessage, StoredMessage};
 
 /// Later than any message and inside PostgreSQL's range.
 pub(crate) fn far_future() -> Timestamp {
@@ -35,6 +35,21 @@ pub(crate) fn stored(row: &Row) -> Result<StoredMessage, MemoryError> {
         recalled_at: row.try_get("recalled_at")?,
         extraction: row.try_get("extraction_state")?,
         created_at: row.try_get("created_at")?,
+    })
+}
+
+/// A row of `id, role, content, ts, seq, tool`, by place: this is read by the thousand.
+///
+/// # Errors
+/// As [`stored`].
+pub(crate) fn said(row: &Row) -> Result<SaidMessage, MemoryError> {
+    Ok(SaidMessage {
+        id: row.try_get(0)?,
+        role: Role::parse(row.try_get(1)?).ok_or(MemoryError::Unreadable("role"))?,
+        content: row.try_get(2)?,
+        ts: row.try_get(3)?,
+        seq: row.try_get(4)?,
+        tool: row.try_get(5)?,
     })
 }
 

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::repository::message_rows::stored;
+use crate::repository::message_rows::{said, stored};
 use crate::summaries::{Cost, HistoryWindow, Position, Rules, SourceMessage, SourceRow, SummaryError};
-use crate::{MemoryError, StoredMessage};
+use crate::{MemoryError, SaidMessage, StoredMessage};
 
 /// Messages as material for summaries.
 #[derive(Debug, Clone, Copy)]
@@ -163,18 +163,16 @@ impl SummarySources {
         user: Option<&UserId>,
         before: Position,
         limit: i64,
-    ) -> Result<Vec<StoredMessage>, MemoryError> {
+    ) -> Result<Vec<SaidMessage>, MemoryError> {
         // Two branches, so that the first is a walk along the index of what no summary covers.
         const SQL: &str = "
-            (SELECT id, role, content, ts, seq, user_id, turn_id, status, metadata, session_id, summary_id, recalled_at,
-                    extraction_state, created_at
+            (SELECT id, role, content, ts, seq, CASE role WHEN 'tool' THEN metadata END AS tool
                FROM messages
               WHERE bot_id = $1 AND summary_id IS NULL AND (ts, seq) < ($2, $3) AND ($4::text IS NULL OR user_id = $4)
               ORDER BY ts DESC, seq DESC
               LIMIT $5)
             UNION ALL
-            (SELECT m.id, m.role, m.content, m.ts, m.seq, m.user_id, m.turn_id, m.status, m.metadata, m.session_id,
-                    m.summary_id, m.recalled_at, m.extraction_state, m.created_at
+            (SELECT m.id, m.role, m.content, m.ts, m.seq, CASE m.role WHEN 'tool' THEN m.metadata END
                FROM summaries s JOIN messages m ON m.bot_id = s.bot_id AND m.summary_id = s.id
               WHERE s.bot_id = $1 AND s.state = 'stale' AND (m.ts, m.seq) < ($2, $3)
                 AND ($4::text IS NULL OR m.user_id = $4)
@@ -186,7 +184,7 @@ impl SummarySources {
         let user = user.map(UserId::as_str);
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
             [&bot.as_str(), &before.0, &before.1, &user, &limit];
-        db.query(&statement, &parameters).await?.iter().map(stored).collect()
+        db.query(&statement, &parameters).await?.iter().map(said).collect()
     }
 
     /// The messages behind summaries of level 0, oldest first.

@@ -13,7 +13,7 @@ use super::{
     SourceRow, Summary, SummaryError, group, plan,
 };
 use crate::repository::{SummaryRepository, SummarySources, SummaryWriter, far_future};
-use crate::{MemoryError, Namespace, StoredMessage};
+use crate::{MemoryError, Namespace, SaidMessage};
 
 /// Messages looked at in one step of planning.
 pub const PAGE_ROWS: i64 = 5_000;
@@ -104,7 +104,7 @@ impl Namespace {
         user: Option<&UserId>,
         before: Option<Position>,
         limit: i64,
-    ) -> Result<Vec<StoredMessage>, MemoryError> {
+    ) -> Result<Vec<SaidMessage>, MemoryError> {
         let db = self.store().connection().await?;
         let before = before.unwrap_or((far_future(), i64::MAX));
         SummarySources::visible_on(&db, self.bot(), user, before, limit).await

@@ -31,7 +31,7 @@ async fn a_summary_hides_what_it_covers_and_deleting_it_shows_it_again() {
     let deleted = bot.delete_summary(&made.id.to_string()).await.expect("deleted");
     assert_eq!((deleted.id, deleted.messages_restored), (made.id, 3));
     assert_eq!(visible(&bot).await.len(), 4);
-    let rows = bot.visible_messages(None, None, 10).await.expect("read");
+    let rows = bot.latest(None, None, 10).await.expect("read");
     assert!(rows.iter().all(|row| row.recalled_at.is_none()), "no longer marked");
     assert!(matches!(bot.delete_summary(&made.id.to_string()).await, Err(SummaryError::NotFound)));
 }
