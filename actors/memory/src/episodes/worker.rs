@@ -29,6 +29,8 @@ const BATCH: usize = 64;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 /// The worker waits for a pause in what comes in, but at most this many times its length.
 const GATHER_MOST: u32 = 20;
+/// While messages keep coming in, the worker rests for so many times as long as a batch took.
+const REST: u32 = 3;
 /// Messages that could not be embedded and are left alone until the worker starts again.
 const MOST_SKIPPED: usize = 10_000;
 
@@ -167,8 +169,13 @@ async fn drain(core: &Core, skipped: &mut HashSet<i64>, most: usize) -> Result<(
     let mut size = most;
     let mut singles = 0;
     loop {
+        let (woken, began) = (core.woken.load(Ordering::Acquire), tokio::time::Instant::now());
         match messages(core, skipped, size).await {
             Ok(Round::Nothing) => break,
+            // Whoever talks on gets most of the processor; what is left over waits for a pause.
+            Ok(Round::More) if core.woken.load(Ordering::Acquire) != woken => {
+                tokio::time::sleep(began.elapsed() * REST).await;
+            }
             Ok(Round::More) => {}
             // One text of the batch makes the model fail: find out which.
             Err(MemoryError::Embedding(EmbedError::Failed(_))) if size > 1 => (size, singles) = (1, most),
