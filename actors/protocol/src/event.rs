@@ -122,6 +122,9 @@ pub struct ToolCallStarted {
     pub iteration: u32,
     /// Agent bridge that runs the tool, if any.
     pub provider: Option<String>,
+    /// What running it twice would do: `read_only`, `idempotent` or `dangerous`, when the tool declares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<String>,
     /// Event time in Unix seconds.
     pub ts: f64,
 }

@@ -376,6 +376,7 @@ mod tests {
             index: 0,
             iteration: 1,
             provider: None,
+            effects: None,
             ts: 1.0,
         };
         let result = ToolCallEnded {

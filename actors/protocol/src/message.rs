@@ -77,6 +77,9 @@ pub struct Message {
     /// Which call a tool message answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
+    /// Whether a tool message tells of a failure. Chat Completions has no word for it, other protocols do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_error: bool,
     /// Event time in Unix seconds, when the message comes from history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<f64>,
@@ -95,6 +98,7 @@ impl Message {
             parts: Vec::new(),
             tool_calls: Vec::new(),
             tool_call_id: None,
+            is_error: false,
             timestamp: None,
             db_id: None,
         }

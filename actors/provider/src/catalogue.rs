@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::definition::ModelDefinition;
-use crate::openai::call::Target;
 use crate::provider::ProviderHandle;
 
 /// Where a definition comes from.
@@ -27,15 +26,7 @@ pub(crate) struct Entry {
     pub(crate) definition: Arc<ModelDefinition>,
     pub(crate) source: Source,
     /// Who serves it, or why nobody does.
-    pub(crate) serving: Result<Serving, String>,
-}
-
-/// Who serves a model.
-#[derive(Debug, Clone)]
-pub(crate) struct Serving {
-    pub(crate) provider: Arc<ProviderHandle>,
-    /// Where calls go; the built-in echo has no such place.
-    pub(crate) target: Option<Arc<Target>>,
+    pub(crate) serving: Result<Arc<ProviderHandle>, String>,
 }
 
 /// An immutable snapshot of all models, in order: seeds as their file lists them, then the others by alias.
@@ -149,7 +140,7 @@ impl Catalogue {
     /// Name of the provider that serves a model.
     #[must_use]
     pub fn provider_of(&self, alias: &str) -> Option<&str> {
-        self.entry(alias)?.serving.as_ref().ok().map(|serving| serving.provider.name.as_str())
+        self.entry(alias)?.serving.as_ref().ok().map(|provider| provider.name.as_str())
     }
 
     /// A definition by alias, in any case (http-api §8.4).
@@ -172,6 +163,18 @@ impl Catalogue {
 }
 
 impl Entry {
+    /// Tokens that fit the model: by its definition, and never more than its server has loaded it for.
+    pub(crate) fn context_window(&self) -> u64 {
+        let loaded =
+            self.serving.as_ref().ok().and_then(|provider| provider.shared.facts(self.definition.called()).window);
+        let defined = self.definition.options.context_window;
+        match (defined, loaded) {
+            (Some(defined), Some(loaded)) => defined.min(loaded),
+            (None, Some(loaded)) => loaded,
+            (_, None) => self.definition.context_window(),
+        }
+    }
+
     pub(crate) fn listing(&self) -> ModelListing {
         let definition = &self.definition;
         ModelListing {
@@ -184,7 +187,7 @@ impl Entry {
             description: definition.description.clone(),
             available: self.serving.is_ok(),
             unavailable_reason: self.serving.as_ref().err().cloned(),
-            context_window: definition.context_window(),
+            context_window: self.context_window(),
             source: self.source,
         }
     }

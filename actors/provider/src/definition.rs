@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use greenroom_dialect::{Adapter, ToolFormat};
 use greenroom_protocol::Usage;
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -105,36 +106,6 @@ impl TokenParam {
     }
 }
 
-/// How a model is offered tools.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToolSupport {
-    /// By the provider's own tool calls.
-    Native,
-    /// By Thought/Action/Observation text.
-    React,
-    /// By XML tags in the text.
-    Xml,
-    /// Not at all.
-    None,
-}
-
-impl ToolSupport {
-    /// The word in a definition.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::React => "react",
-            Self::Xml => "xml",
-            Self::None => "none",
-        }
-    }
-
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        [Self::Native, Self::React, Self::Xml, Self::None].into_iter().find(|support| support.as_str() == word)
-    }
-}
-
 /// US dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Price {
@@ -172,7 +143,7 @@ pub struct ModelOptions {
     /// Limit of the architecture, for automatic sizing.
     pub native_context_limit: Option<u64>,
     /// How tools are offered; absent means automatic.
-    pub tool_support: Option<ToolSupport>,
+    pub tool_support: Option<ToolFormat>,
     /// Informational.
     pub quantization: Option<String>,
     /// Number format of the weights.
@@ -203,6 +174,8 @@ pub struct ModelOptions {
     pub price: Option<Price>,
     /// Tokenizer to count with.
     pub tokenizer: Option<String>,
+    /// Aliases that answer in this model's place while it cannot, in this order. Their own lists are not followed.
+    pub fallbacks: Vec<String>,
 }
 
 /// A checked definition.
@@ -272,6 +245,42 @@ impl ModelDefinition {
         self.model_id.as_deref().or(self.repo_id.as_deref())
     }
 
+    /// The name that the provider knows the model by.
+    pub(crate) fn called(&self) -> &str {
+        self.model_id.as_deref().unwrap_or(&self.alias)
+    }
+
+    /// How the model is offered tools (tools.md §1).
+    #[must_use]
+    pub fn tool_format(&self) -> ToolFormat {
+        let usual = match self.kind {
+            ModelType::AgentBackend | ModelType::Echo => return ToolFormat::None,
+            ModelType::Gguf | ModelType::Ollama => ToolFormat::React,
+            _ => ToolFormat::Native,
+        };
+        match self.options.tool_support.unwrap_or(usual) {
+            // a model in this process has no calls of its own
+            ToolFormat::Native if self.kind == ModelType::Gguf => ToolFormat::React,
+            format => format,
+        }
+    }
+
+    /// What the model's family needs done to its output: as it says, or by its names.
+    #[must_use]
+    pub fn adapter(&self) -> Adapter {
+        let names = [self.model_id.as_deref(), self.repo_id.as_deref(), self.filename.as_deref()];
+        let sources: Vec<&str> = std::iter::once(self.alias.as_str()).chain(names.into_iter().flatten()).collect();
+        Adapter::select(self.options.adapter.as_deref(), &sources)
+    }
+
+    /// The output limit to send: the smaller one of what is wished and what the model may.
+    pub(crate) fn output_limit(&self, wish: Option<u32>) -> Option<u32> {
+        match (wish, self.options.max_tokens) {
+            (Some(wish), Some(most)) => Some(wish.min(most)),
+            (wish, most) => wish.or(most),
+        }
+    }
+
     /// Tokens that fit the model (providers.md §3.5).
     #[must_use]
     pub fn context_window(&self) -> u64 {
@@ -301,14 +310,15 @@ impl ModelDefinition {
         let options = &self.options;
         let echo = self.kind == ModelType::Echo;
         let agent = self.kind == ModelType::AgentBackend;
-        let native = matches!(options.tool_support, None | Some(ToolSupport::Native)) && !echo && !agent;
+        let native = self.tool_format() == ToolFormat::Native;
         Capabilities {
             native_tools: native,
             parallel_tool_calls: native,
             images: options.supports_images.unwrap_or(!echo),
             stop_limit: match self.kind {
                 ModelType::Echo => None,
-                ModelType::Ollama | ModelType::Vllm | ModelType::Gguf => options.stop_limit,
+                ModelType::Responses | ModelType::Grok => Some(0), // the Responses API knows no stop sequences
+                ModelType::Anthropic | ModelType::Ollama | ModelType::Vllm | ModelType::Gguf => options.stop_limit,
                 _ => Some(options.stop_limit.unwrap_or(OPENAI_STOP_LIMIT)),
             },
             temperature: options.supports_temperature.unwrap_or(!echo && !agent),
@@ -326,5 +336,47 @@ impl ModelDefinition {
     pub fn cost(&self, usage: Usage) -> Option<f64> {
         let price = self.options.price?;
         Some((usage.input as f64 * price.input + usage.output as f64 * price.output) / 1e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn definition(entry: Value) -> ModelDefinition {
+        let Value::Object(mut entry) = entry else { unreachable!() };
+        entry.entry("model_id").or_insert_with(|| "m".into());
+        crate::draft::read_seed("m", &entry, Timestamp::UNIX_EPOCH).unwrap()
+    }
+
+    #[test]
+    fn tool_formats_follow_the_kind_unless_told() {
+        let format = |entry: Value| definition(entry).tool_format();
+        for kind in ["openai", "grok", "responses", "anthropic", "vllm"] {
+            assert_eq!(format(json!({"type": kind})), ToolFormat::Native, "{kind}");
+            assert_eq!(format(json!({"type": kind, "tool_support": "xml"})), ToolFormat::Xml, "{kind}");
+        }
+        assert_eq!(format(json!({"type": "ollama"})), ToolFormat::React);
+        assert_eq!(format(json!({"type": "ollama", "tool_support": "native"})), ToolFormat::Native);
+        let gguf = json!({"type": "gguf", "repo_id": "r", "filename": "f", "tool_support": "native"});
+        assert_eq!(format(gguf), ToolFormat::React);
+        for kind in ["codex", "claude-code", "openclaw", "echo"] {
+            assert_eq!(format(json!({"type": kind, "tool_support": "native"})), ToolFormat::None, "{kind}");
+        }
+        assert_eq!(format(json!({"type": "openai", "tool_format": "react"})), ToolFormat::React);
+        assert!(!definition(json!({"type": "openai", "tool_support": "react"})).capabilities().native_tools);
+    }
+
+    #[test]
+    fn adapters_are_found_by_any_name() {
+        let adapter = |entry: Value| definition(entry).adapter();
+        assert_eq!(adapter(json!({"type": "openai"})), Adapter::Default);
+        assert_eq!(adapter(json!({"type": "vllm", "model_id": "Gryphe/MythoMax-L2-13b"})), Adapter::Pygmalion);
+        assert_eq!(adapter(json!({"type": "openai", "adapter": "dolphin"})), Adapter::Dolphin);
+        let file = json!({"type": "gguf", "repo_id": "r", "filename": "pygmalion-7b.q4.gguf"});
+        assert_eq!(adapter(file), Adapter::Pygmalion);
+        assert_eq!(adapter(json!({"type": "openai", "model_id": "mythomax", "adapter": "default"})), Adapter::Default);
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use deadpool_postgres::GenericClient;
+use greenroom_dialect::ToolFormat;
 use greenroom_store::StoreError;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::definition::{ModelDefinition, ModelOptions, ModelType, Price, TokenParam, ToolSupport};
+use crate::definition::{ModelDefinition, ModelOptions, ModelType, Price, TokenParam};
 
 /// A row that no longer makes a definition; the alias and what is wrong.
 pub(crate) type Unreadable = (String, &'static str);
@@ -24,7 +25,7 @@ pub(crate) async fn list(db: &impl GenericClient) -> Result<Vec<Stored>, StoreEr
                        native_context_limit, tool_support, quantization, dtype, max_model_len, gpu_memory_utilization, \
                        enforce_eager, enable_prefix_caching, supports_images, supports_temperature, supports_top_p, \
                        token_param, stop_limit, request_timeout_s, first_token_timeout_s, price_input, price_output, \
-                       tokenizer, created_at, updated_at \
+                       tokenizer, fallbacks, created_at, updated_at \
                        FROM model_definitions ORDER BY lower(alias)";
     let rows = db.query(&db.prepare_cached(SQL).await?, &[]).await?;
     Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
@@ -37,7 +38,7 @@ pub(crate) async fn get(db: &impl GenericClient, alias: &str) -> Result<Option<S
                        native_context_limit, tool_support, quantization, dtype, max_model_len, gpu_memory_utilization, \
                        enforce_eager, enable_prefix_caching, supports_images, supports_temperature, supports_top_p, \
                        token_param, stop_limit, request_timeout_s, first_token_timeout_s, price_input, price_output, \
-                       tokenizer, created_at, updated_at \
+                       tokenizer, fallbacks, created_at, updated_at \
                        FROM model_definitions WHERE lower(alias) = lower($1)";
     let row = db.query_opt(&db.prepare_cached(SQL).await?, &[&alias]).await?;
     Ok(row.as_ref().map(read).transpose()?)
@@ -50,9 +51,9 @@ pub(crate) async fn upsert(db: &impl GenericClient, definition: &ModelDefinition
                        chat_format, n_gpu_layers, native_context_limit, tool_support, quantization, dtype, max_model_len, \
                        gpu_memory_utilization, enforce_eager, enable_prefix_caching, supports_images, \
                        supports_temperature, supports_top_p, token_param, stop_limit, request_timeout_s, \
-                       first_token_timeout_s, price_input, price_output, tokenizer, created_at, updated_at) \
+                       first_token_timeout_s, price_input, price_output, tokenizer, fallbacks, created_at, updated_at) \
                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-                       $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37) \
+                       $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38) \
                        ON CONFLICT (lower(alias)) DO UPDATE SET type = EXCLUDED.type, model_id = EXCLUDED.model_id, \
                        repo_id = EXCLUDED.repo_id, filename = EXCLUDED.filename, description = EXCLUDED.description, \
                        base_url = EXCLUDED.base_url, api_key = EXCLUDED.api_key, api_key_env = EXCLUDED.api_key_env, \
@@ -72,6 +73,7 @@ pub(crate) async fn upsert(db: &impl GenericClient, definition: &ModelDefinition
                        stop_limit = EXCLUDED.stop_limit, request_timeout_s = EXCLUDED.request_timeout_s, \
                        first_token_timeout_s = EXCLUDED.first_token_timeout_s, price_input = EXCLUDED.price_input, \
                        price_output = EXCLUDED.price_output, tokenizer = EXCLUDED.tokenizer, \
+                       fallbacks = EXCLUDED.fallbacks, \
                        updated_at = EXCLUDED.updated_at";
     db.execute(&db.prepare_cached(SQL).await?, &Columns::of(definition).values()).await?;
     Ok(())
@@ -84,9 +86,9 @@ pub(crate) async fn insert_missing(db: &impl GenericClient, definition: &ModelDe
                        chat_format, n_gpu_layers, native_context_limit, tool_support, quantization, dtype, max_model_len, \
                        gpu_memory_utilization, enforce_eager, enable_prefix_caching, supports_images, \
                        supports_temperature, supports_top_p, token_param, stop_limit, request_timeout_s, \
-                       first_token_timeout_s, price_input, price_output, tokenizer, created_at, updated_at) \
+                       first_token_timeout_s, price_input, price_output, tokenizer, fallbacks, created_at, updated_at) \
                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-                       $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37) \
+                       $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38) \
                        ON CONFLICT DO NOTHING";
     let stored = db.execute(&db.prepare_cached(SQL).await?, &Columns::of(definition).values()).await?;
     Ok(stored > 0)
@@ -157,7 +159,7 @@ impl<'a> Columns<'a> {
             context_window: tokens(options.context_window),
             max_tokens: options.max_tokens.map(i64::from),
             native_context_limit: tokens(options.native_context_limit),
-            tool_support: options.tool_support.map(ToolSupport::as_str),
+            tool_support: options.tool_support.map(ToolFormat::as_str),
             max_model_len: tokens(options.max_model_len),
             token_param: options.token_param.map(TokenParam::as_str),
             stop_limit: options.stop_limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)),
@@ -167,7 +169,7 @@ impl<'a> Columns<'a> {
     }
 
     /// The values in the order of the INSERT statements.
-    fn values(&self) -> [&(dyn ToSql + Sync); 37] {
+    fn values(&self) -> [&(dyn ToSql + Sync); 38] {
         let (definition, options) = (self.definition, &self.definition.options);
         [
             &definition.alias,
@@ -205,6 +207,7 @@ impl<'a> Columns<'a> {
             &self.price_input,
             &self.price_output,
             &options.tokenizer,
+            &options.fallbacks,
             &definition.created_at,
             &definition.updated_at,
         ]
@@ -230,7 +233,7 @@ fn read(row: &Row) -> Result<Stored, tokio_postgres::Error> {
         chat_format: row.try_get("chat_format")?,
         n_gpu_layers: row.try_get("n_gpu_layers")?,
         native_context_limit: tokens("native_context_limit")?,
-        tool_support: row.try_get::<_, Option<&str>>("tool_support")?.and_then(ToolSupport::parse),
+        tool_support: row.try_get::<_, Option<&str>>("tool_support")?.and_then(ToolFormat::parse),
         quantization: row.try_get("quantization")?,
         dtype: row.try_get("dtype")?,
         max_model_len: tokens("max_model_len")?,
@@ -246,6 +249,7 @@ fn read(row: &Row) -> Result<Stored, tokio_postgres::Error> {
         first_token_timeout_s: row.try_get("first_token_timeout_s")?,
         price: input.zip(output).map(|(input, output)| Price { input, output }),
         tokenizer: row.try_get("tokenizer")?,
+        fallbacks: row.try_get("fallbacks")?,
     };
     Ok(Ok(ModelDefinition {
         alias,

@@ -13,18 +13,19 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::catalogue::{Catalogue, Entry, Serving, Source, fold, overlay};
-use crate::definition::ModelDefinition;
+use crate::catalogue::{Catalogue, Entry, Source, fold, overlay};
+use crate::definition::{ModelDefinition, ModelType};
 use crate::definitions_repository as repository;
 use crate::draft;
 use crate::endpoint::{Route, route};
 use crate::error::ProvidersError;
 use crate::keeper::KeeperMsg;
-use crate::openai::call::Target;
 use crate::provider::{Provider, ProviderHandle, Shared};
 use crate::seeds;
 use crate::settings::ProviderSettings;
+use crate::transport::Transport;
 use crate::view::DefinitionView;
+use crate::windows;
 
 /// What a reload did (http-api §8.5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,6 +64,7 @@ pub struct Deletion {
 pub(crate) struct Desk {
     pub(crate) store: Store,
     pub(crate) settings: Arc<ProviderSettings>,
+    pub(crate) transport: Transport,
     pub(crate) group: Supervisor,
     pub(crate) keeper: Address<KeeperMsg>,
     pub(crate) catalogue: Arc<ArcSwap<Catalogue>>,
@@ -131,9 +133,28 @@ impl Desk {
         let db_models_loaded = entries.iter().filter(|entry| entry.source == Source::Database).count();
         let catalogue = Catalogue::new(entries, before.revision() + 1);
         let models = catalogue.aliases();
+        self.learn_windows(&catalogue);
         self.catalogue.store(Arc::new(catalogue));
         tracing::info!(models = models.len(), db_models_loaded, cleared_instances, "model catalogue loaded");
         Ok(ReloadOutcome { models, db_models_loaded, cleared_instances })
+    }
+
+    /// Asks vLLM servers, in the background, how many tokens fit the models whose definitions do not say.
+    fn learn_windows(&self, catalogue: &Catalogue) {
+        let mut asked: Vec<Arc<ProviderHandle>> = Vec::new();
+        for entry in catalogue.entries() {
+            let silent = entry.definition.kind == ModelType::Vllm && entry.definition.options.context_window.is_none();
+            let Some(provider) = entry.serving.as_ref().ok().filter(|_| silent) else { continue };
+            if !asked.iter().any(|known| Arc::ptr_eq(known, provider)) {
+                asked.push(provider.clone());
+            }
+        }
+        for provider in asked {
+            let transport = self.transport.clone();
+            self.transport.errand(async move {
+                windows::look(&provider, &transport).await;
+            });
+        }
     }
 
     async fn entry(
@@ -146,11 +167,10 @@ impl Desk {
             Err(reason) => Err(reason),
             Ok(route) => {
                 let same = before.entry(&definition.alias).and_then(|old| old.serving.as_ref().ok());
-                let provider = match same.filter(|serving| serving.provider.route.same_as(&route)) {
-                    Some(serving) => serving.provider.clone(),
+                Ok(match same.filter(|provider| provider.route.same_as(&route)) {
+                    Some(provider) => provider.clone(),
                     None => self.provider(route).await?,
-                };
-                serving(provider)
+                })
             }
         };
         Ok(Arc::new(Entry { definition: Arc::new(definition), source, serving }))
@@ -262,17 +282,6 @@ impl Desk {
         self.reload().await?;
         Ok(SeedOutcome { seeded, total_yaml, message: format!("Seeded {seeded} of {total_yaml} models") })
     }
-}
-
-fn serving(provider: Arc<ProviderHandle>) -> Result<Serving, String> {
-    let target = match provider.endpoint() {
-        None => None,
-        Some(endpoint) => {
-            let target = Target::new(endpoint, "chat/completions").ok_or("its key cannot be sent in a header")?;
-            Some(Arc::new(target))
-        }
-    };
-    Ok(Serving { provider, target })
 }
 
 impl Roster {

@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use greenroom_kit::lock;
 use jiff::Timestamp;
-use reqwest::Client;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::endpoint::{self, BaseUrl, same_origin};
+use crate::base_url::{BaseUrl, same_origin};
+use crate::endpoint;
 use crate::error::UpstreamModelsError;
+use crate::http::target;
 use crate::settings::ProviderSettings;
 use crate::transport::Transport;
+use crate::wires::Wire;
+use crate::wires::ollama::discover;
 
 /// How long a list is served without asking again.
 const FRESH: Duration = Duration::from_secs(300);
@@ -71,6 +74,7 @@ enum Which {
     Openai,
     Grok,
     Openrouter,
+    Anthropic,
     Ollama,
 }
 
@@ -87,6 +91,7 @@ impl Lists {
             "openai" => (Which::Openai, "openai"),
             "grok" => (Which::Grok, "grok"),
             "openrouter" => (Which::Openrouter, "openrouter"),
+            "anthropic" => (Which::Anthropic, "anthropic"),
             "ollama" => (Which::Ollama, "ollama"),
             other => return Err(UpstreamModelsError::Unknown(other.to_owned())),
         };
@@ -95,8 +100,7 @@ impl Lists {
         let mut kept = kept.lock().await; // one fetch at a time; the others find its result
         let due = kept.next_fetch.is_none_or(|at| at <= Instant::now());
         if due {
-            let client = transport.client(base.is_local());
-            match which.fetch(client, &base, key.as_ref()).await {
+            match which.fetch(transport, &base, key.as_ref()).await {
                 Some(models) => {
                     kept.models = Some(models);
                     kept.next_fetch = Some(Instant::now() + FRESH);
@@ -142,6 +146,16 @@ impl Which {
             }
             Self::Grok => Ok((fixed(endpoint::XAI)?, needed(&settings.xai_api_key, "XAI_API_KEY")?)),
             Self::Openrouter => Ok((fixed(endpoint::OPENROUTER)?, settings.openrouter_api_key.clone())),
+            Self::Anthropic => {
+                let base =
+                    endpoint::anthropic_base(settings).map_err(|_| UpstreamModelsError::Fetch("anthropic".into()))?;
+                let key = if same_origin(Some(base.as_str()), Some(endpoint::ANTHROPIC)) {
+                    needed(&settings.anthropic_api_key, "ANTHROPIC_API_KEY")?
+                } else {
+                    settings.anthropic_api_key.clone()
+                };
+                Ok((base, key))
+            }
             Self::Ollama => {
                 let base = endpoint::ollama_base(settings).map_err(|_| UpstreamModelsError::Fetch("ollama".into()))?;
                 Ok((base, None))
@@ -149,26 +163,26 @@ impl Which {
         }
     }
 
-    async fn fetch(self, client: &Client, base: &BaseUrl, key: Option<&SecretString>) -> Option<Vec<UpstreamModel>> {
-        match self {
-            Self::Ollama => timeout(OLLAMA_LIMIT, ollama(client, base)).await.ok()?,
-            _ => {
-                let mut request = client.get(base.join("models")?);
-                if let Some(key) = key {
-                    request = request.bearer_auth(key.expose_secret());
-                }
-                let list = timeout(FETCH_LIMIT, read_json(request)).await.ok()??;
-                let official = same_origin(Some(base.as_str()), Some(endpoint::OPENAI));
-                Some(
-                    list.get("data")?
-                        .as_array()?
-                        .iter()
-                        .filter(|m| self.keeps(m, official))
-                        .filter_map(listed)
-                        .collect(),
-                )
-            }
+    async fn fetch(
+        self,
+        transport: &Transport,
+        base: &BaseUrl,
+        key: Option<&SecretString>,
+    ) -> Option<Vec<UpstreamModel>> {
+        let wire = match self {
+            Self::Ollama => return timeout(OLLAMA_LIMIT, ollama(transport, base)).await.ok()?,
+            Self::Anthropic => Wire::Messages,
+            Self::Openai | Self::Grok | Self::Openrouter => Wire::Chat,
+        };
+        let all = if matches!(self, Self::Anthropic) { "?limit=1000" } else { "" };
+        let mut request = transport.client(base.is_local()).get(base.join(&format!("{}{all}", wire.models_path()))?);
+        if let Some(key) = key {
+            request = request.headers(target::credential(wire, key)?);
         }
+        let list = timeout(FETCH_LIMIT, fetch_json(request)).await.ok()??;
+        let official = same_origin(Some(base.as_str()), Some(endpoint::OPENAI));
+        let models = list.get("data")?.as_array()?;
+        Some(models.iter().filter(|model| self.keeps(model, official)).filter_map(listed).collect())
     }
 
     fn keeps(self, model: &Value, official: bool) -> bool {
@@ -177,46 +191,45 @@ impl Which {
         match self {
             Self::Openai => !official || id.contains("gpt") || owner == "openai" || owner == "system",
             Self::Grok => !id.contains("imagine") && !id.contains("video"),
-            Self::Openrouter | Self::Ollama => true,
+            Self::Openrouter | Self::Anthropic | Self::Ollama => true,
         }
     }
 }
 
 fn listed(model: &Value) -> Option<UpstreamModel> {
     let text = |name: &str| model.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let number = |name: &str| model.get(name).and_then(Value::as_u64).filter(|number| *number > 0);
     let id = text("id")?.to_owned();
-    let created = model.get("created").and_then(Value::as_i64).filter(|at| *at > 0);
-    let created =
-        created.and_then(|at| Timestamp::from_second(at).ok()).map(|at| format!("Created {}", at.strftime("%Y-%m-%d")));
-    let description = text("name").map(str::to_owned).or(created).unwrap_or_default();
-    Some(UpstreamModel { id, description, context_window: model.get("context_length").and_then(Value::as_u64) })
+    let at = model.get("created").and_then(Value::as_i64).filter(|at| *at > 0);
+    let at = at.and_then(|at| Timestamp::from_second(at).ok()).or_else(|| text("created_at")?.parse().ok());
+    let created = at.map(|at| format!("Created {}", at.strftime("%Y-%m-%d")));
+    let description = text("name").or_else(|| text("display_name")).map(str::to_owned).or(created).unwrap_or_default();
+    let windows = ["context_length", "max_model_len", "max_input_tokens"];
+    Some(UpstreamModel { id, description, context_window: windows.into_iter().find_map(number) })
 }
 
 /// Ollama's own list, with each model's window.
-async fn ollama(client: &Client, base: &BaseUrl) -> Option<Vec<UpstreamModel>> {
-    let root = BaseUrl::parse(base.as_str().strip_suffix("/v1").unwrap_or(base.as_str())).ok()?;
-    let root = root.as_str().strip_suffix("/v1").unwrap_or(root.as_str()).to_owned();
-    let tags = read_json(client.get(format!("{root}/api/tags"))).await?;
+async fn ollama(transport: &Transport, base: &BaseUrl) -> Option<Vec<UpstreamModel>> {
+    let client = transport.client(base.is_local());
+    let tags = fetch_json(client.get(base.join("api/tags")?)).await?;
     let mut models = Vec::new();
-    for tag in tags.get("models")?.as_array()? {
-        let Some(id) = tag.get("name").and_then(Value::as_str) else { continue };
-        let detail =
-            |name: &str| tag.get("details").and_then(|d| d.get(name)).and_then(Value::as_str).unwrap_or_default();
-        let description = format!("{} {}", detail("parameter_size"), detail("quantization_level")).trim().to_owned();
-        let shown = read_json(client.post(format!("{root}/api/show")).json(&json!({"model": id}))).await;
-        models.push(UpstreamModel { id: id.to_owned(), description, context_window: shown.as_ref().and_then(window) });
+    for tag in discover::tags(&tags)? {
+        let shown = fetch_json(client.post(base.join("api/show")?).json(&json!({"model": tag.name}))).await;
+        let context_window = shown.as_ref().and_then(|shown| discover::shown(shown).context_window);
+        models.push(UpstreamModel { id: tag.name, description: tag.description, context_window });
     }
     Some(models)
 }
 
-/// The context length among a model's architecture facts, whatever its architecture is called.
-fn window(shown: &Value) -> Option<u64> {
-    let facts = shown.get("model_info")?.as_object()?;
-    facts.iter().find(|(name, _)| name.ends_with(".context_length")).and_then(|(_, value)| value.as_u64())
+async fn fetch_json(request: reqwest::RequestBuilder) -> Option<Value> {
+    read_json(request.send().await.ok()?).await
 }
 
-async fn read_json(request: reqwest::RequestBuilder) -> Option<Value> {
-    let mut response = request.send().await.ok().filter(|response| response.status().is_success())?;
+/// The JSON of a good answer, as far as it is not too large.
+pub(crate) async fn read_json(mut response: reqwest::Response) -> Option<Value> {
+    if !response.status().is_success() {
+        return None;
+    }
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
         bytes.extend_from_slice(&chunk);
@@ -246,6 +259,9 @@ mod tests {
         assert_eq!((model.description.as_str(), model.context_window), ("Created 2023-11-14", None));
         let model = listed(&json!({"id": "m", "name": "Named", "context_length": 9})).unwrap();
         assert_eq!((model.description.as_str(), model.context_window), ("Named", Some(9)));
-        assert_eq!(window(&json!({"model_info": {"llama.context_length": 8192}})), Some(8192));
+        let claude =
+            json!({"id": "c", "display_name": "Claude", "created_at": "2025-09-29T00:00:00Z", "max_input_tokens": 7});
+        let model = listed(&claude).unwrap();
+        assert_eq!((model.description.as_str(), model.context_window), ("Claude", Some(7)));
     }
 }

@@ -5,19 +5,20 @@
 //! named like a column override it (http-api §8.6). A masked secret means "unchanged", but only towards the same host:
 //! otherwise somebody who cannot read a key could have it sent to a place of their choice.
 
+use greenroom_dialect::ToolFormat;
 use greenroom_protocol::fields::{Complaint, Field, Fields};
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
-use crate::definition::{ModelDefinition, ModelOptions, ModelType, Price, TokenParam, ToolSupport};
-use crate::endpoint::{BaseUrl, same_origin};
-use crate::view::{MASK, mask, names_secret};
+use crate::base_url::BaseUrl;
+use crate::catalogue::fold;
+use crate::definition::{ModelDefinition, ModelOptions, ModelType, Price, TokenParam};
+use crate::secrets::{read_config, read_key, read_key_name};
 
 /// Fields with a column of their own in the API.
 const COLUMNS: [&str; 5] = ["type", "model_id", "repo_id", "filename", "description"];
 /// Fields shown under `extra`.
-const OPTIONS: [&str; 29] = [
+const OPTIONS: [&str; 30] = [
     "base_url",
     "api_key",
     "api_key_env",
@@ -47,10 +48,13 @@ const OPTIONS: [&str; 29] = [
     "first_token_timeout_s",
     "price",
     "tokenizer",
+    "fallbacks",
 ];
 /// Members of a view that a client may send back; they say nothing new.
 const ECHOED: [&str; 3] = ["alias", "created_at", "updated_at"];
 const ADAPTERS: [&str; 4] = ["default", "pygmalion", "mythomax", "dolphin"];
+/// Most models that may answer in the place of one.
+const MOST_FALLBACKS: usize = 8;
 /// Types that a definition may name.
 const TYPES: &str = "openai, grok, responses, anthropic, ollama, vllm, gguf, agent_backend, codex, claude-code, \
                      openclaw or echo";
@@ -124,7 +128,7 @@ fn read(
         fields.complain("extra_forbidden", name, "Extra inputs are not permitted");
     }
     let type_word = fields.required_text("type", 64);
-    let mut options = read_options(&mut fields, stored.map(|stored| &stored.options));
+    let mut options = read_options(&mut fields, &alias, stored.map(|stored| &stored.options));
     let kind = read_type(&mut fields, type_word.trim(), &mut options);
     let column = |fields: &mut Fields<'_>, name: &str, kept: Option<String>| text(fields, name, 512).or(kept);
     let model_id = column(&mut fields, "model_id", stored.and_then(|d| d.model_id.as_deref().map(str::to_owned)));
@@ -167,7 +171,7 @@ fn read_type(fields: &mut Fields<'_>, word: &str, options: &mut ModelOptions) ->
         "" => None, // already complained about
         "codex" => {
             options.backend = Some("codex".into());
-            options.tool_support = options.tool_support.or(Some(ToolSupport::None));
+            options.tool_support = options.tool_support.or(Some(ToolFormat::None));
             Some(ModelType::AgentBackend)
         }
         "claude-code" | "openclaw" => {
@@ -186,7 +190,7 @@ fn read_type(fields: &mut Fields<'_>, word: &str, options: &mut ModelOptions) ->
     }
 }
 
-fn read_options(fields: &mut Fields<'_>, stored: Option<&ModelOptions>) -> ModelOptions {
+fn read_options(fields: &mut Fields<'_>, alias: &str, stored: Option<&ModelOptions>) -> ModelOptions {
     let base_url = text(fields, "base_url", 2048).and_then(|url| match BaseUrl::parse(&url) {
         Ok(url) => Some(url.as_str().to_owned()),
         Err(why) => {
@@ -224,11 +228,12 @@ fn read_options(fields: &mut Fields<'_>, stored: Option<&ModelOptions>) -> Model
         first_token_timeout_s: fields.number("first_token_timeout_s", 0.001, 86_400.0).some(),
         price: read_price(fields),
         tokenizer: text(fields, "tokenizer", 256),
+        fallbacks: read_fallbacks(fields, alias),
     }
 }
 
 /// A trimmed text; a blank one counts as absent.
-fn text(fields: &mut Fields<'_>, name: &str, max: usize) -> Option<String> {
+pub(crate) fn text(fields: &mut Fields<'_>, name: &str, max: usize) -> Option<String> {
     fields.text_max(name, max).some().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
@@ -245,11 +250,11 @@ fn choice<T>(fields: &mut Fields<'_>, name: &str, words: &[&str], parse: impl Fn
     chosen
 }
 
-fn tool_support(fields: &mut Fields<'_>, name: &str) -> Option<ToolSupport> {
+fn tool_support(fields: &mut Fields<'_>, name: &str) -> Option<ToolFormat> {
     if fields.raw(name).and_then(Value::as_str).is_some_and(|word| word.trim() == "auto") {
         return None;
     }
-    choice(fields, name, &["auto", "native", "react", "xml", "none"], ToolSupport::parse)
+    choice(fields, name, &["auto", "native", "react", "xml", "none"], ToolFormat::parse)
 }
 
 fn read_price(fields: &mut Fields<'_>) -> Option<Price> {
@@ -272,69 +277,31 @@ fn read_price(fields: &mut Fields<'_>) -> Option<Price> {
     Some(Price { input: input?, output: output? })
 }
 
-fn read_key(fields: &mut Fields<'_>, base_url: Option<&str>, stored: Option<&ModelOptions>) -> Option<SecretString> {
-    let key = text(fields, "api_key", 4096)?;
-    if !key.starts_with(MASK) {
-        if key.chars().all(|c| c.is_ascii_graphic()) {
-            return Some(key.into());
+/// Aliases to answer in this model's place; whether they are defined is found out when they are needed.
+fn read_fallbacks(fields: &mut Fields<'_>, own: &str) -> Vec<String> {
+    let Field::Value(list) = fields.list("fallbacks") else { return Vec::new() };
+    let mut fallbacks: Vec<String> = Vec::new();
+    for entry in list {
+        let Some(alias) = entry.as_str().and_then(|alias| read_alias(alias).ok()) else {
+            fields.complain("value_error", "fallbacks", "Input should be a list of model aliases");
+            return Vec::new();
+        };
+        if fold(&alias) == fold(own) {
+            fields.complain("value_error", "fallbacks", "Input should not name the model itself");
         }
-        fields.complain("value_error", "api_key", "Input should be printable ASCII without spaces");
-        return None;
-    }
-    let Some((stored, kept)) = stored.and_then(|stored| Some((stored, stored.api_key.as_ref()?))) else {
-        fields.complain("value_error", "api_key", "Input is masked, and no key is stored");
-        return None;
-    };
-    if key != MASK && key != mask(kept.expose_secret()) {
-        fields.complain("value_error", "api_key", "Input is masked, and does not match the stored key");
-    } else if !same_origin(stored.base_url.as_deref(), base_url) {
-        fields.complain("value_error", "api_key", "Input must be given in full when base_url names another host");
-    }
-    Some(kept.clone())
-}
-
-/// Only names that look like those of keys: a definition must not be able to send any other variable to its endpoint.
-fn read_key_name(fields: &mut Fields<'_>) -> Option<String> {
-    let name = text(fields, "api_key_env", 128)?;
-    let word = name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-        && name.starts_with(|c: char| c.is_ascii_uppercase());
-    if word && (name.ends_with("_KEY") || name.ends_with("_TOKEN")) {
-        return Some(name);
-    }
-    let rule = "Input should be the name of an environment variable in capitals that ends in _KEY or _TOKEN";
-    fields.complain("value_error", "api_key_env", rule);
-    None
-}
-
-fn read_config(fields: &mut Fields<'_>, stored: Option<&ModelOptions>) -> Option<Value> {
-    let config = fields.object("bot_config").some()?;
-    let mut config = Value::Object(config.clone());
-    let kept = stored.and_then(|stored| stored.bot_config.as_ref());
-    if !unmask(&mut config, kept) {
-        fields.complain("value_error", "bot_config", "Input holds a masked secret that does not match the stored one");
-    }
-    Some(config)
-}
-
-fn unmask(config: &mut Value, stored: Option<&Value>) -> bool {
-    let Value::Object(map) = config else { return true };
-    map.iter_mut().all(|(name, value)| {
-        let kept = stored.and_then(|stored| stored.get(name));
-        match value {
-            Value::String(text) if names_secret(name) && text.starts_with(MASK) => match kept.and_then(Value::as_str) {
-                Some(secret) if text == MASK || *text == mask(secret) => {
-                    *text = secret.to_owned();
-                    true
-                }
-                _ => false,
-            },
-            inner => unmask(inner, kept),
+        if !fallbacks.iter().any(|known| fold(known) == fold(&alias)) {
+            fallbacks.push(alias);
         }
-    })
+    }
+    if fallbacks.len() > MOST_FALLBACKS {
+        fields.complain("too_long", "fallbacks", format!("List should have at most {MOST_FALLBACKS} items"));
+    }
+    fallbacks
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
     use serde_json::json;
 
     use super::*;
@@ -374,7 +341,7 @@ mod tests {
             json!({"type": "codex", "extra": {"bot_config": {"a": {"gateway_token": "t0123456789abcdef"}, "b": 1}}});
         let first = put(&body, None).unwrap();
         assert_eq!(first.public_type(), "codex");
-        assert_eq!(first.options.tool_support, Some(ToolSupport::None));
+        assert_eq!(first.options.tool_support, Some(ToolFormat::None));
         let view = serde_json::to_value(first.view()).unwrap();
         assert!(!view.to_string().contains("t0123"), "{view}");
         let again = put(&view, Some(&first)).unwrap();
@@ -426,6 +393,19 @@ mod tests {
         assert_eq!(complaints(&json!({"type": "telepathy"}), None)[0].0, "literal_error");
         assert_eq!(complaints(&json!({"type": "agent_backend"}), None)[0].1, r#"["body","backend"]"#);
         assert_eq!(complaints(&json!({"type": "openai", "model_id": "m", "extra": 5}), None)[0].0, "dict_type");
+    }
+
+    #[test]
+    fn fallbacks_are_other_models_and_few() {
+        let read = |list: Value| put(&json!({"type": "echo", "extra": {"fallbacks": list}}), None);
+        let definition = read(json!([" one ", "Two", "two"])).unwrap();
+        assert_eq!(definition.options.fallbacks, ["one", "Two"]);
+        assert_eq!(definition.view().extra.unwrap()["fallbacks"], json!(["one", "Two"]));
+        assert_eq!(read(json!([])).unwrap().view().extra, None);
+        let many: Vec<String> = (0..9).map(|n| format!("m{n}")).collect();
+        for bad in [json!(["tEst"]), json!([1]), json!([""]), json!("one"), json!(many)] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
     }
 
     #[test]

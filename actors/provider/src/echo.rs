@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use greenroom_protocol::{FinishReason, Message, Role, Usage};
 
 use crate::event::{CompletionRequest, ProviderEvent};
-use crate::openai::stop_guard::StopGuard;
+use crate::http::stop_guard::StopGuard;
 use crate::prompt;
 
 /// Longest piece, in characters.

@@ -4,16 +4,18 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use greenroom_dialect::{Adapter, ToolFormat};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalogue::{Entry, Serving};
+use crate::catalogue::Entry;
 use crate::definition::{Capabilities, ModelDefinition};
 use crate::echo;
+use crate::endpoint::Route;
 use crate::error::ProviderError;
 use crate::event::CompletionRequest;
-use crate::openai::call::Call;
+use crate::http::call::Call;
 use crate::prompt;
-use crate::provider::Lease;
+use crate::provider::{Lease, ModelFacts, ProviderHandle};
 use crate::settings::ProviderSettings;
 use crate::stream::{Prepared, ProviderStream};
 use crate::transport::Transport;
@@ -22,7 +24,7 @@ use crate::transport::Transport;
 #[derive(Debug, Clone)]
 pub struct Engine {
     pub(crate) entry: Arc<Entry>,
-    pub(crate) serving: Serving,
+    pub(crate) provider: Arc<ProviderHandle>,
     pub(crate) settings: Arc<ProviderSettings>,
     pub(crate) transport: Transport,
     /// The model called last, for `/status`.
@@ -42,16 +44,43 @@ impl Engine {
         &self.entry.definition
     }
 
-    /// What the model can do.
+    /// What the model can do: by its definition, less what its server has refused since the process began.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        self.entry.definition.capabilities()
+        let facts = self.facts();
+        let told = self.entry.definition.capabilities();
+        let native = told.native_tools && !facts.refuses_tools;
+        Capabilities {
+            native_tools: native,
+            parallel_tool_calls: native && told.parallel_tool_calls,
+            response_format: told.response_format && !facts.refuses_format,
+            ..told
+        }
     }
 
-    /// Tokens that fit the model.
+    /// How the model is offered tools. What is native by definition becomes ReAct once the server has refused tools.
+    #[must_use]
+    pub fn tool_format(&self) -> ToolFormat {
+        match self.entry.definition.tool_format() {
+            ToolFormat::Native if self.facts().refuses_tools => ToolFormat::React,
+            format => format,
+        }
+    }
+
+    /// What the model's family needs done to its output.
+    #[must_use]
+    pub fn adapter(&self) -> Adapter {
+        self.entry.definition.adapter()
+    }
+
+    /// Tokens that fit the model: by its definition, and never more than its server has loaded it for.
     #[must_use]
     pub fn context_window(&self) -> u64 {
-        self.entry.definition.context_window()
+        self.entry.context_window()
+    }
+
+    fn facts(&self) -> ModelFacts {
+        self.provider.shared.facts(self.entry.definition.called())
     }
 
     /// Most tokens it generates.
@@ -63,19 +92,19 @@ impl Engine {
     /// Name of its provider's actor, `provider:<name>`.
     #[must_use]
     pub fn provider(&self) -> &str {
-        &self.serving.provider.name
+        &self.provider.name
     }
 
     /// Host of the server that is called, in lower case and without port; `None` for what runs in this process.
     #[must_use]
     pub fn host(&self) -> Option<String> {
-        self.serving.provider.endpoint().and_then(|endpoint| endpoint.base.host())
+        self.provider.endpoint().and_then(|endpoint| endpoint.base.host())
     }
 
     /// Calls that the model's provider has open now, whoever made them.
     #[must_use]
     pub fn open_calls(&self) -> usize {
-        self.serving.provider.shared.in_use()
+        self.provider.shared.in_use()
     }
 
     /// Calls the model and returns as soon as there is something to pass on. Until then the call may be tried again;
@@ -103,13 +132,11 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Result<ProviderStream, ProviderError> {
         let definition = &self.entry.definition;
-        let model = definition.model_id.clone().unwrap_or_else(|| definition.alias.as_str().into());
-        let lease = self.serving.provider.lease(model).await?;
+        let lease = self.provider.lease(definition.called().into()).await?;
         self.last_called.store(Some(self.entry.definition.clone()));
-        match (self.serving.provider.endpoint(), &self.serving.target) {
-            (Some(endpoint), Some(target)) => {
+        match &self.provider.route {
+            Route::Http(endpoint) => {
                 let call = Call {
-                    target,
                     endpoint,
                     definition,
                     request: &request,
@@ -118,7 +145,7 @@ impl Engine {
                 };
                 Ok(ProviderStream::new(call.open(lease, cancel).await?))
             }
-            _ => Ok(echoed(definition, &request, lease, cancel)),
+            Route::Echo => Ok(echoed(definition, &request, lease, cancel)),
         }
     }
 }

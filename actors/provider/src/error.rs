@@ -52,6 +52,12 @@ pub enum ProviderError {
         /// The parameter at fault, when named.
         param: Option<String>,
     },
+    /// The model takes no tools by the provider's own tool calls: the same pass may be tried with tools told as text.
+    #[error("the model's provider does not support tools with this model")]
+    ToolsUnsupported,
+    /// The provider refuses the request for its content, before any output.
+    #[error("the model's provider refuses the request because of its content")]
+    ContentFiltered,
     /// The prompt does not fit the model's window.
     #[error("the conversation is longer than the model's context window")]
     ContextTooLong,
@@ -96,7 +102,7 @@ impl ProviderError {
         match self {
             Self::Auth => ErrorClass::ProviderAuth,
             Self::RateLimited { .. } => ErrorClass::RateLimited,
-            Self::InvalidRequest { .. } => ErrorClass::ProviderRefused,
+            Self::InvalidRequest { .. } | Self::ToolsUnsupported | Self::ContentFiltered => ErrorClass::ProviderRefused,
             Self::ContextTooLong => ErrorClass::ContextTooLong,
             Self::Unavailable(_) => ErrorClass::ProviderUnavailable,
             Self::Timeout(_) => ErrorClass::ProviderTimeout,
@@ -104,6 +110,28 @@ impl ProviderError {
             Self::NoSuchModel(_) | Self::NotAvailable { .. } => ErrorClass::NoModel,
             Self::Busy => ErrorClass::Overloaded,
             Self::Cancelled | Self::Internal(_) => ErrorClass::Internal,
+        }
+    }
+
+    /// Whether another model may be asked in this one's place, as long as nothing was passed on: the fault lies with this
+    /// provider or the way to it, and not with the request.
+    #[must_use]
+    pub fn may_fall_back(&self) -> bool {
+        match self {
+            Self::Unavailable(_)
+            | Self::Timeout(_)
+            | Self::RateLimited { .. }
+            | Self::Busy
+            | Self::Auth
+            | Self::NotAvailable { .. } => true,
+            Self::Interrupted { had_output } => !had_output,
+            Self::InvalidRequest { .. }
+            | Self::ToolsUnsupported
+            | Self::ContentFiltered
+            | Self::ContextTooLong
+            | Self::Cancelled
+            | Self::NoSuchModel(_)
+            | Self::Internal(_) => false,
         }
     }
 
@@ -207,6 +235,37 @@ impl UpstreamModelsError {
             Self::Required | Self::Unknown(_) => ErrorClass::InvalidRequest,
             Self::KeyMissing(_) => ErrorClass::ProviderAuth,
             Self::Fetch(_) => ErrorClass::ProviderUnavailable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_providers_own_troubles_fall_back() {
+        let words = String::new;
+        for error in [
+            ProviderError::Unavailable(words()),
+            ProviderError::Timeout(Waiting::FirstEvent),
+            ProviderError::RateLimited { retry_after: None },
+            ProviderError::Busy,
+            ProviderError::Auth,
+            ProviderError::NotAvailable { alias: words(), reason: words() },
+            ProviderError::Interrupted { had_output: false },
+        ] {
+            assert!(error.may_fall_back(), "{error:?}");
+        }
+        for error in [
+            ProviderError::Interrupted { had_output: true },
+            ProviderError::InvalidRequest { message: words(), param: None },
+            ProviderError::ToolsUnsupported,
+            ProviderError::ContentFiltered,
+            ProviderError::ContextTooLong,
+            ProviderError::Cancelled,
+        ] {
+            assert!(!error.may_fall_back(), "{error:?}");
         }
     }
 }

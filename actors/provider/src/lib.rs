@@ -7,9 +7,11 @@
 //! - One supervised actor per provider, `provider:<name>`: it admits calls, opens and closes the circuit, and remembers
 //!   what was learned about a model's parameters. Tokens never pass through it.
 //!
-//! Kinds of provider: `openai` (anything that speaks Chat Completions) and the built-in `echo`. Deliberately absent: which
-//! model answers whom (bot room), prompts and tools (turn room), HTTP surfaces (front door).
+//! Kinds of provider: servers that speak Chat Completions, OpenAI's Responses API, Anthropic's Messages API or Ollama's own
+//! interface (`wires`, called by `http`), and the built-in `echo`. Deliberately absent: which model answers whom (bot room),
+//! prompts, tools and falling back (turn room), HTTP surfaces (front door).
 
+mod base_url;
 mod catalogue;
 mod circuit;
 mod definition;
@@ -22,20 +24,23 @@ mod endpoint;
 mod engine;
 mod error;
 mod event;
+mod http;
 mod keeper;
-mod openai;
 mod probe;
 mod prompt;
 mod provider;
 mod providers;
+mod secrets;
 mod seeds;
 mod settings;
 mod stream;
 mod transport;
 mod view;
+mod windows;
+mod wires;
 
 pub use catalogue::{Catalogue, ModelListing, Source};
-pub use definition::{Capabilities, ModelDefinition, ModelOptions, ModelType, Price, TokenParam, ToolSupport};
+pub use definition::{Capabilities, ModelDefinition, ModelOptions, ModelType, Price, TokenParam};
 pub use desk::{Deletion, ReloadOutcome, SeedOutcome};
 pub use discovery::{UpstreamModel, UpstreamModels};
 pub use engine::Engine;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use secrecy::ExposeSecret;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -13,11 +12,10 @@ use tokio::time::Instant;
 use crate::catalogue::Catalogue;
 use crate::provider::{Health, ProviderHandle};
 use crate::transport::Transport;
+use crate::windows;
 
 /// How long a result is shown.
 const KEPT: Duration = Duration::from_secs(15);
-/// How long one probe may take.
-const PROBE_LIMIT: Duration = Duration::from_secs(3);
 
 /// What `/status` shows of a provider.
 #[derive(Debug, Clone, Serialize)]
@@ -32,6 +30,8 @@ pub struct ProviderProbe {
     pub latency_ms: f64,
     /// Calls open now.
     pub open_calls: usize,
+    /// Most calls it may have open.
+    pub most_calls: usize,
     /// What calls have shown.
     pub health: Health,
 }
@@ -55,9 +55,9 @@ impl Probes {
         for entry in catalogue.entries() {
             let Ok(serving) = &entry.serving else { continue };
             let alias = entry.definition.alias.clone();
-            match served.iter_mut().find(|(provider, _)| Arc::ptr_eq(provider, &serving.provider)) {
+            match served.iter_mut().find(|(provider, _)| Arc::ptr_eq(provider, serving)) {
                 Some((_, models)) => models.push(alias),
-                None => served.push((serving.provider.clone(), vec![alias])),
+                None => served.push((serving.clone(), vec![alias])),
             }
         }
         let probes = join_all(served.into_iter().map(|(provider, models)| probe(provider, models, transport))).await;
@@ -68,23 +68,14 @@ impl Probes {
 
 async fn probe(provider: Arc<ProviderHandle>, models: Vec<String>, transport: &Transport) -> ProviderProbe {
     let began = Instant::now();
-    let reachable = match provider.endpoint() {
-        None => true,
-        Some(endpoint) => match endpoint.base.join("models") {
-            None => false,
-            Some(url) => {
-                let request =
-                    transport.client(endpoint.base.is_local()).get(url).bearer_auth(endpoint.key.expose_secret());
-                matches!(tokio::time::timeout(PROBE_LIMIT, request.send()).await, Ok(Ok(_)))
-            }
-        },
-    };
+    let reachable = windows::look(&provider, transport).await;
     ProviderProbe {
         name: provider.name.clone(),
         models,
         reachable,
         latency_ms: began.elapsed().as_secs_f64() * 1e3,
         open_calls: provider.shared.in_use(),
+        most_calls: provider.shared.limit(),
         health: provider.shared.health(),
     }
 }

@@ -7,13 +7,12 @@ use std::borrow::Cow;
 
 use greenroom_protocol::message::Part;
 use greenroom_protocol::{Message, Role, ToolCall};
-use serde::Serialize;
 use serde::de::IgnoredAny;
 
 /// What a call without a result is answered with, when a turn stopped before its tools ran.
 const NOT_EXECUTED: &str = "not executed";
 /// What stands for an image that the model cannot see.
-const IMAGE_NOTICE: &str = "[an image was attached; this model cannot see images]";
+pub(crate) const IMAGE_NOTICE: &str = "[an image was attached; this model cannot see images]";
 
 /// What a provider wants of a prompt.
 #[derive(Debug, Clone, Copy)]
@@ -24,91 +23,69 @@ pub(crate) struct Shape {
     pub(crate) alternating: bool,
 }
 
-/// A message as Chat Completions spells it.
-#[derive(Debug, Serialize)]
-pub(crate) struct WireMessage<'a> {
-    role: &'static str,
-    content: Content<'a>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<WireCall<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a str>,
+/// A prompt in an order that every provider accepts.
+#[derive(Debug)]
+pub(crate) struct Arranged<'a> {
+    /// All system texts that say something, in order.
+    pub(crate) system: Vec<&'a str>,
+    /// The conversation.
+    pub(crate) said: Vec<Said<'a>>,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Content<'a> {
+/// One message of the conversation.
+#[derive(Debug)]
+pub(crate) enum Said<'a> {
+    /// By the person; at least one piece.
+    User(Vec<Piece<'a>>),
+    /// By the model: a text, calls, or both.
+    Assistant { text: &'a str, calls: &'a [ToolCall] },
+    /// By a tool. The results of all calls follow their message at once, in the order of the calls.
+    Result { call: &'a ToolCall, text: &'a str, is_error: bool },
+}
+
+/// A part of what the person said.
+#[derive(Debug)]
+pub(crate) enum Piece<'a> {
     Text(Cow<'a, str>),
-    Parts(Vec<WirePart<'a>>),
-}
-
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum WirePart<'a> {
-    Text { text: Cow<'a, str> },
-    ImageUrl { image_url: ImageUrl<'a> },
-}
-
-#[derive(Debug, Serialize)]
-struct ImageUrl<'a> {
-    url: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-}
-
-#[derive(Debug, Serialize)]
-struct WireCall<'a> {
-    id: &'a str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: WireFunction<'a>,
-}
-
-#[derive(Debug, Serialize)]
-struct WireFunction<'a> {
-    name: &'a str,
-    arguments: &'a str,
+    Image { url: &'a str, detail: Option<&'a str> },
 }
 
 /// Arranges messages for the wire.
-pub(crate) fn arrange(messages: &[Message], shape: Shape) -> Vec<WireMessage<'_>> {
-    let mut wire: Vec<WireMessage<'_>> = Vec::with_capacity(messages.len());
-    if let Some(system) = joined_system(messages) {
-        wire.push(plain("system", Content::Text(system)));
-    }
+pub(crate) fn arrange(messages: &[Message], shape: Shape) -> Arranged<'_> {
+    let mut said: Vec<Said<'_>> = Vec::with_capacity(messages.len());
     let mut answered = vec![false; messages.len()];
     for (at, message) in messages.iter().enumerate() {
         match message.role {
-            Role::System | Role::Tool => {} // hoisted above; results follow their calls below
-            Role::User => push_user(&mut wire, message, shape),
+            Role::System | Role::Tool => {} // hoisted; results follow their calls below
+            Role::User => push_user(&mut said, message, shape),
             Role::Assistant => {
                 if message.content.is_empty() && message.tool_calls.is_empty() {
                     continue;
                 }
-                wire.push(WireMessage {
-                    role: "assistant",
-                    content: Content::Text(message.content.as_str().into()),
-                    tool_calls: message.tool_calls.iter().map(wire_call).collect(),
-                    tool_call_id: None,
-                });
+                said.push(Said::Assistant { text: &message.content, calls: &message.tool_calls });
                 for call in &message.tool_calls {
                     let found = find_result(messages, &answered, at, call);
                     if let Some(found) = found {
                         answered[found] = true;
                     }
-                    wire.push(WireMessage {
-                        role: "tool",
-                        content: Content::Text(
-                            found.map_or(NOT_EXECUTED, |found| messages[found].content.as_str()).into(),
-                        ),
-                        tool_calls: Vec::new(),
-                        tool_call_id: Some(&call.id),
+                    let result = found.map(|found| &messages[found]);
+                    said.push(Said::Result {
+                        call,
+                        text: result.map_or(NOT_EXECUTED, |result| &result.content),
+                        is_error: result.is_none_or(|result| result.is_error),
                     });
                 }
             }
         }
     }
-    wire
+    let system = messages.iter().filter(|m| m.role == Role::System && !m.content.is_empty());
+    Arranged { system: system.map(|m| m.content.as_str()).collect(), said }
+}
+
+/// A call's arguments, fit to be sent: servers that apply a chat template parse them, and fail for good on a call that was
+/// cut off.
+pub(crate) fn arguments(call: &ToolCall) -> &str {
+    if serde_json::from_str::<IgnoredAny>(&call.arguments).is_ok() { &call.arguments } else { "{}" }
 }
 
 /// Characters of a prompt, for estimates.
@@ -117,14 +94,13 @@ pub(crate) fn characters(messages: &[Message]) -> usize {
     messages.iter().map(|m| m.content.chars().count() + m.tool_calls.iter().map(of_call).sum::<usize>()).sum()
 }
 
-fn plain<'a>(role: &'static str, content: Content<'a>) -> WireMessage<'a> {
-    WireMessage { role, content, tool_calls: Vec::new(), tool_call_id: None }
-}
-
-fn joined_system(messages: &[Message]) -> Option<Cow<'_, str>> {
-    let mut texts = messages.iter().filter(|m| m.role == Role::System && !m.content.is_empty()).map(|m| &*m.content);
-    let first = texts.next()?;
-    Some(texts.fold(Cow::Borrowed(first), |joined, text| Cow::Owned(format!("{joined}\n\n{text}"))))
+/// System texts as one, for providers that take one.
+pub(crate) fn joined<'a>(system: &[&'a str]) -> Option<Cow<'a, str>> {
+    match system {
+        [] => None,
+        [one] => Some((*one).into()),
+        many => Some(many.join("\n\n").into()),
+    }
 }
 
 /// The first unused result of a call, before a later message calls by the same id again: some providers number the
@@ -140,57 +116,37 @@ fn find_result(messages: &[Message], answered: &[bool], at: usize, call: &ToolCa
     .map(|(index, _)| index)
 }
 
-fn wire_call(call: &ToolCall) -> WireCall<'_> {
-    // servers that apply a chat template parse the arguments, and fail for good on a call that was cut off
-    let valid = serde_json::from_str::<IgnoredAny>(&call.arguments).is_ok();
-    let arguments = if valid { call.arguments.as_str() } else { "{}" };
-    WireCall { id: &call.id, kind: "function", function: WireFunction { name: &call.name, arguments } }
-}
-
-fn push_user<'a>(wire: &mut Vec<WireMessage<'a>>, message: &'a Message, shape: Shape) {
-    let content = user_content(message, shape);
-    match wire.last_mut().filter(|last| shape.alternating && last.role == "user") {
-        Some(last) => {
-            let before = std::mem::replace(&mut last.content, Content::Parts(Vec::new()));
-            last.content = merged(before, content);
+fn push_user<'a>(said: &mut Vec<Said<'a>>, message: &'a Message, shape: Shape) {
+    let mut pieces = user_pieces(message, shape);
+    match said.last_mut() {
+        Some(Said::User(before)) if shape.alternating => {
+            if let ([Piece::Text(text)], [Piece::Text(more)]) = (before.as_mut_slice(), pieces.as_slice()) {
+                *text = format!("{text}\n\n{more}").into();
+            } else {
+                before.append(&mut pieces);
+            }
         }
-        None => wire.push(plain("user", content)),
+        _ => said.push(Said::User(pieces)),
     }
 }
 
-fn user_content(message: &Message, shape: Shape) -> Content<'_> {
+fn user_pieces(message: &Message, shape: Shape) -> Vec<Piece<'_>> {
     let text = message.content.as_str();
     if message.parts.is_empty() {
-        return Content::Text(text.into());
+        return vec![Piece::Text(text.into())];
     }
     if !shape.images {
         let blank = if text.is_empty() { "" } else { "\n\n" };
-        return Content::Text(format!("{text}{blank}{IMAGE_NOTICE}").into());
+        return vec![Piece::Text(format!("{text}{blank}{IMAGE_NOTICE}").into())];
     }
-    let first = (!text.is_empty()).then(|| WirePart::Text { text: text.into() });
-    let images = message.parts.iter().map(|Part::Image { url, detail }| WirePart::ImageUrl {
-        image_url: ImageUrl { url, detail: detail.as_deref() },
-    });
-    Content::Parts(first.into_iter().chain(images).collect())
-}
-
-fn merged<'a>(a: Content<'a>, b: Content<'a>) -> Content<'a> {
-    match (a, b) {
-        (Content::Text(a), Content::Text(b)) => Content::Text(format!("{a}\n\n{b}").into()),
-        (a, b) => {
-            let parts = |content| match content {
-                Content::Text(text) => vec![WirePart::Text { text }],
-                Content::Parts(parts) => parts,
-            };
-            Content::Parts(parts(a).into_iter().chain(parts(b)).collect())
-        }
-    }
+    let first = (!text.is_empty()).then(|| Piece::Text(text.into()));
+    let images =
+        message.parts.iter().map(|Part::Image { url, detail }| Piece::Image { url, detail: detail.as_deref() });
+    first.into_iter().chain(images).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     const PLAIN: Shape = Shape { images: true, alternating: false };
@@ -212,13 +168,22 @@ mod tests {
         Message { tool_call_id: Some(id.into()), ..said(Role::Tool, text) }
     }
 
-    fn wire(messages: &[Message], shape: Shape) -> Value {
-        serde_json::to_value(arrange(messages, shape)).unwrap()
-    }
-
     fn outline(messages: &[Message], shape: Shape) -> Vec<String> {
-        let Value::Array(wire) = wire(messages, shape) else { unreachable!() };
-        wire.iter().map(|m| format!("{}:{}", m["role"].as_str().unwrap(), m["content"].as_str().unwrap())).collect()
+        let Arranged { system, said } = arrange(messages, shape);
+        let piece = |piece: &Piece<'_>| match piece {
+            Piece::Text(text) => text.to_string(),
+            Piece::Image { url, .. } => format!("<{url}>"),
+        };
+        let shown = |said: Said<'_>| match said {
+            Said::User(pieces) => format!("user:{}", pieces.iter().map(piece).collect::<Vec<_>>().join("|")),
+            Said::Assistant { text, .. } => format!("assistant:{text}"),
+            Said::Result { text, is_error, .. } => format!("tool:{text}{}", if is_error { " (error)" } else { "" }),
+        };
+        joined(&system)
+            .map(|system| format!("system:{system}"))
+            .into_iter()
+            .chain(said.into_iter().map(shown))
+            .collect()
     }
 
     #[test]
@@ -247,25 +212,28 @@ mod tests {
             result("a", "second a"),
         ];
         let seen = outline(&messages, PLAIN);
-        assert_eq!(seen, ["assistant:", "tool:not executed", "tool:B", "user:go on", "assistant:", "tool:second a"]);
+        assert_eq!(
+            seen,
+            ["assistant:", "tool:not executed (error)", "tool:B", "user:go on", "assistant:", "tool:second a"]
+        );
     }
 
     #[test]
     fn cut_off_arguments_do_not_go_out() {
-        let mut message = calling(&["a"]);
-        message.tool_calls[0].arguments = "{\"a\":".into();
-        let wire = wire(&[message], PLAIN);
-        assert_eq!(wire[0]["tool_calls"][0]["function"], json!({"name": "f", "arguments": "{}"}));
-        assert_eq!(wire[0]["tool_calls"][0]["type"], "function");
+        let mut call = ToolCall { id: "a".into(), name: "f".into(), arguments: "{\"a\":1}".into() };
+        assert_eq!(arguments(&call), "{\"a\":1}");
+        call.arguments = "{\"a\":".into();
+        assert_eq!(arguments(&call), "{}");
     }
 
     #[test]
     fn images_are_sent_or_announced() {
         let mut message = said(Role::User, "look");
         message.parts.push(Part::Image { url: "data:image/png;base64,AA==".into(), detail: None });
-        let sent = wire(std::slice::from_ref(&message), PLAIN);
-        assert_eq!(sent[0], message.openai());
-        let told = outline(&[message], Shape { images: false, ..PLAIN });
+        let messages = [message, said(Role::User, "well?")];
+        let sent = outline(&messages, Shape { alternating: true, ..PLAIN });
+        assert_eq!(sent, ["user:look|<data:image/png;base64,AA==>|well?"]);
+        let told = outline(&messages[..1], Shape { images: false, ..PLAIN });
         assert_eq!(told, [format!("user:look\n\n{IMAGE_NOTICE}")]);
     }
 

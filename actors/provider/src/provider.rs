@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use crate::circuit::Circuit;
 use crate::endpoint::{Endpoint, Route};
 use crate::error::ProviderError;
+use crate::http::learned::{Learned, Wish};
 use crate::keeper::KeeperMsg;
-use crate::openai::learned::Learned;
 use crate::settings::Timeouts;
 
 /// How long a call waits for its lease.
@@ -71,12 +71,25 @@ pub(crate) struct ProviderHandle {
     keeper: Address<KeeperMsg>,
 }
 
+/// What a server told of a model, beyond the names of its parameters.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ModelFacts {
+    /// It refused tools.
+    pub(crate) refuses_tools: bool,
+    /// It refused a response format.
+    pub(crate) refuses_format: bool,
+    /// Tokens that fit it as it is loaded.
+    pub(crate) window: Option<u64>,
+}
+
 /// What outlives the actor's incarnations.
 #[derive(Clone)]
 pub(crate) struct Shared {
     permits: Arc<Semaphore>,
     limit: usize,
     health: Arc<Mutex<Health>>,
+    /// For the life of the process: no incarnation forgets it.
+    models: Arc<Mutex<HashMap<Arc<str>, ModelFacts>>>,
     address: Address<ProviderMsg>,
     timeouts: Timeouts,
 }
@@ -84,7 +97,29 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(address: Address<ProviderMsg>, limit: usize, timeouts: Timeouts) -> Self {
         let limit = limit.clamp(1, Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(limit)), limit, health: Arc::default(), address, timeouts }
+        Self {
+            permits: Arc::new(Semaphore::new(limit)),
+            limit,
+            health: Arc::default(),
+            models: Arc::default(),
+            address,
+            timeouts,
+        }
+    }
+
+    /// Most calls that may be open at once.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// What is known of a model.
+    pub(crate) fn facts(&self, model: &str) -> ModelFacts {
+        lock(&self.models).get(model).copied().unwrap_or_default()
+    }
+
+    /// Notes something about a model.
+    pub(crate) fn note(&self, model: &Arc<str>, change: impl FnOnce(&mut ModelFacts)) {
+        change(lock(&self.models).entry(model.clone()).or_default());
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -116,7 +151,7 @@ impl ProviderHandle {
 
     pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
         match &self.route {
-            Route::OpenAi(endpoint) => Some(endpoint),
+            Route::Http(endpoint) => Some(endpoint),
             Route::Echo => None,
         }
     }
@@ -161,6 +196,9 @@ impl Lease {
     /// The first output is there.
     pub(crate) fn answered(&mut self, learned: Option<Learned>) {
         self.trial = false;
+        if learned.as_ref().is_some_and(|learned| !learned.allows(Wish::ResponseFormat)) {
+            self.provider.shared.note(&self.model, |facts| facts.refuses_format = true);
+        }
         let (model, took) = (self.model.clone(), self.began.elapsed());
         let _ = self.provider.address.tell(ProviderMsg::Answered { model, took, learned });
     }
@@ -169,6 +207,12 @@ impl Lease {
     pub(crate) fn refused(&mut self, why: &ProviderError) {
         self.trial = false;
         let _ = self.provider.address.tell(ProviderMsg::Refused(why.to_string()));
+    }
+
+    /// The model takes no tools.
+    pub(crate) fn note_tools_refused(&self) {
+        tracing::warn!(provider = self.provider.name, model = &*self.model, "the model takes no tools");
+        self.provider.shared.note(&self.model, |facts| facts.refuses_tools = true);
     }
 
     /// The endpoint failed this call.

@@ -59,6 +59,7 @@ impl Providers {
         let desk = Arc::new(Desk {
             store,
             settings: Arc::new(settings),
+            transport: transport.clone(),
             group: group.clone(),
             keeper: keeper.clone(),
             catalogue: catalogue.clone(),
@@ -93,9 +94,9 @@ impl Providers {
         let catalogue = self.room.catalogue.load();
         let entry = catalogue.entry(alias).ok_or_else(|| ProviderError::NoSuchModel(alias.to_owned()))?;
         match &entry.serving {
-            Ok(serving) => Ok(Engine {
+            Ok(provider) => Ok(Engine {
                 entry: entry.clone(),
-                serving: serving.clone(),
+                provider: provider.clone(),
                 settings: self.room.desk.settings.clone(),
                 transport: self.room.transport.clone(),
                 last_called: self.room.last_called.clone(),
@@ -165,7 +166,7 @@ impl Providers {
         self.room.desk.keeper.ask(CHANGE_LIMIT, |reply| KeeperMsg::Seed { overwrite, reply }).await?
     }
 
-    /// A provider's own model list (http-api §8.2): `openai`, `codex`, `grok`, also `openrouter` and `ollama`.
+    /// A provider's own model list (http-api §8.2): `openai`, `codex`, `grok`, also `anthropic`, `openrouter` and `ollama`.
     ///
     /// # Errors
     /// [`UpstreamModelsError`].
@@ -184,7 +185,7 @@ impl Providers {
     pub fn crash(&self, provider: &str) -> bool {
         let catalogue = self.catalogue();
         let mut serving = catalogue.entries().iter().filter_map(|entry| entry.serving.as_ref().ok());
-        serving.any(|serving| serving.provider.name == provider && serving.provider.address.crash().is_ok())
+        serving.any(|serving| serving.name == provider && serving.address.crash().is_ok())
     }
 
     /// Makes the catalogue's actor panic, to test what follows.

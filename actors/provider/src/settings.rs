@@ -26,6 +26,11 @@ pub struct ProviderSettings {
     pub openrouter_api_key: Option<SecretString>,
     /// Key for api.x.ai.
     pub xai_api_key: Option<SecretString>,
+    /// The general Anthropic key. It belongs to `anthropic_base_url` when that is set, else to Anthropic itself, and goes
+    /// nowhere else.
+    pub anthropic_api_key: Option<SecretString>,
+    /// Endpoint of `anthropic` definitions that name none, with or without `/v1`.
+    pub anthropic_base_url: Option<String>,
     /// Where Ollama listens: a URL, `host` or `host:port`.
     pub ollama_host: Option<String>,
     /// Finds the secret behind a definition's `api_key_env`.
@@ -49,6 +54,8 @@ impl Default for ProviderSettings {
             openai_base_url: None,
             openrouter_api_key: None,
             xai_api_key: None,
+            anthropic_api_key: None,
+            anthropic_base_url: None,
             ollama_host: None,
             secret_named: Arc::new(|_| None),
             seeds: BUILT_IN_SEEDS.to_owned(),
@@ -67,6 +74,8 @@ impl fmt::Debug for ProviderSettings {
             .field("openai_base_url", &self.openai_base_url)
             .field("openrouter_api_key", &self.openrouter_api_key)
             .field("xai_api_key", &self.xai_api_key)
+            .field("anthropic_api_key", &self.anthropic_api_key)
+            .field("anthropic_base_url", &self.anthropic_base_url)
             .field("ollama_host", &self.ollama_host)
             .field("seeds_path", &self.seeds_path)
             .field("default_max_tokens", &self.default_max_tokens)

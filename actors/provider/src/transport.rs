@@ -22,7 +22,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) struct Transport {
     hosted: Client,
     local: Client,
-    drains: TaskTracker,
+    errands: TaskTracker,
 }
 
 impl Transport {
@@ -39,7 +39,7 @@ impl Transport {
                 .tcp_nodelay(true)
                 .pool_max_idle_per_host(IDLE_PER_HOST)
         };
-        Ok(Self { hosted: build(common)?, local: build(|| common().no_proxy())?, drains: TaskTracker::new() })
+        Ok(Self { hosted: build(common)?, local: build(|| common().no_proxy())?, errands: TaskTracker::new() })
     }
 
     pub(crate) fn client(&self, local: bool) -> &Client {
@@ -48,7 +48,7 @@ impl Transport {
 
     /// Reads the rest of a finished answer in the background, which lets its connection be used again.
     pub(crate) fn drain(&self, mut body: reqwest::Body) {
-        self.drains.spawn(async move {
+        self.errand(async move {
             let end = async {
                 while let Some(Ok(_)) =
                     std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx)).await
@@ -57,6 +57,11 @@ impl Transport {
             };
             let _ = tokio::time::timeout(DRAIN_LIMIT, end).await;
         });
+    }
+
+    /// Does something small in the background that ends by itself.
+    pub(crate) fn errand(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.errands.spawn(work);
     }
 }
 

@@ -56,6 +56,7 @@ impl ModelDefinition {
             ("first_token_timeout_s", options.first_token_timeout_s.map(Value::from)),
             ("price", price),
             ("tokenizer", options.tokenizer.as_deref().map(Value::from)),
+            ("fallbacks", (!options.fallbacks.is_empty()).then(|| options.fallbacks.clone().into())),
         ];
         let extra: Map<String, Value> =
             members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();

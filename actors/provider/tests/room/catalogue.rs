@@ -100,7 +100,7 @@ async fn every_field_survives_the_database() {
         "max_model_len": 7, "gpu_memory_utilization": 0.5, "enforce_eager": true, "enable_prefix_caching": false,
         "supports_images": false, "supports_temperature": true, "supports_top_p": false,
         "token_param": "max_output_tokens", "stop_limit": 2, "request_timeout_s": 1.5, "first_token_timeout_s": 0.5,
-        "price": {"input": 0.15, "output": 0.6}, "tokenizer": "cl100k"});
+        "price": {"input": 0.15, "output": 0.6}, "tokenizer": "cl100k", "fallbacks": ["one", "Two"]});
     let body =
         json!({"type": "gguf", "model_id": "m", "repo_id": "r", "filename": "f", "description": "d", "extra": extra});
     let view = put(&house, "All", body).await;
@@ -194,7 +194,7 @@ async fn what_cannot_be_used_is_listed_with_its_reason() {
     assert_eq!(house.providers.current().unwrap().id, "echo");
     let error = house.providers.engine("Claude").unwrap_err();
     assert_eq!(error.class(), ErrorClass::NoModel);
-    assert_eq!(error.to_string(), "model 'claude' is not available: type anthropic is not supported by this version");
+    assert_eq!(error.to_string(), "model 'claude' is not available: ANTHROPIC_API_KEY is not set");
     let listing = serde_json::to_value(catalogue.listing()).unwrap();
     assert_eq!(
         (&listing[2]["id"], &listing[2]["type"], &listing[2]["available"]),

@@ -5,3 +5,4 @@ mod calls;
 mod catalogue;
 mod common;
 mod supervision;
+mod wires;

@@ -1,13 +1,22 @@
-//! The one scripted upstream: a real HTTP server that plays an OpenAI-compatible provider, well or badly.
+//! The one scripted upstream: a real HTTP server that plays a model's provider, well or badly, by any of the wires: Chat
+//! Completions, Responses, Anthropic Messages (`/v1/messages`), Ollama (`/api/chat`).
 //!
 //! It runs on a thread and a runtime of its own: it outlives the test that started it as long as its handle lives, and a
 //! test with a paused clock does not pause the upstream. Which script answers: those given for a marker in the last
-//! user message, then the queue, then the default, then what the prompt's own `[[markers]]` say ([`markers`]).
-//! Deliberately absent: judging requests; tests look at [`Upstream::requests`].
+//! user message, then the queue, then the default, then what the prompt's own `[[markers]]` say ([`markers`]); scripts
+//! and markers are the same on every wire. Deliberately absent: judging requests, except that the Messages API refuses
+//! malformed histories (`judge.rs`); tests look at [`Upstream::requests`].
 
+mod chat;
+mod judge;
 pub mod markers;
+mod mcp;
+mod messages;
+mod ollama;
 mod render;
+mod responses;
 mod script;
+pub mod search;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -22,7 +31,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
+pub use self::mcp::{McpAnswer, McpCall, McpEra, McpServer, mcp_tool};
 pub use self::script::{DEFAULT_ANSWER, Fault, Gate, Piece, Script, Split, UsagePlace, numbered_text};
+pub use self::search::WebAnswer;
 pub use self::server::RecordedRequest;
 use self::server::{House, locked, serve};
 pub use self::tools::{ScriptedCall, ToolShape};

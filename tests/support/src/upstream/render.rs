@@ -8,17 +8,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::script::{Fault, Gate, Piece, Script, Split, UsagePlace};
+use super::script::{Fault, Gate, Piece, Refusal, Script, Split};
 use super::tools::assemble;
+use super::{chat, messages, ollama, responses};
 
-/// The `created` time of every answer.
-const CREATED: u64 = 1_700_000_000;
+/// Which API is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Wire {
+    /// OpenAI Chat Completions.
+    Chat,
+    /// OpenAI Responses.
+    Responses,
+    /// Anthropic Messages.
+    Messages,
+    /// Ollama's own.
+    Ollama,
+}
+
+/// A script told in the words of one wire: what a stream's pieces look like, in the order in which they are asked for.
+pub(super) trait Told {
+    /// What stands before the first piece.
+    fn opening(&mut self) -> Option<Bytes>;
+    fn piece(&mut self, index: usize, piece: &Piece) -> Bytes;
+    /// What follows the last piece.
+    fn ending(&mut self) -> Vec<Bytes>;
+    /// Something that says nothing.
+    fn noise(&mut self, index: usize) -> Bytes;
+}
 
 /// What the request says about the form of its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Asked {
+    pub wire: Wire,
     /// The model named in the request, echoed in the answer.
     pub model: String,
     pub stream: bool,
@@ -27,10 +50,11 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn of(request: &Value) -> Self {
+    pub(super) fn of(wire: Wire, request: &Value) -> Self {
         Self {
+            wire,
             model: request["model"].as_str().unwrap_or("scripted").to_owned(),
-            stream: request["stream"].as_bool().unwrap_or(false),
+            stream: request["stream"].as_bool().unwrap_or(wire == Wire::Ollama),
             include_usage: request["stream_options"]["include_usage"].as_bool().unwrap_or(false),
         }
     }
@@ -64,7 +88,10 @@ pub(super) struct Plan {
 /// Renders `script` for a request.
 pub(super) fn render(script: &Script, asked: &Asked) -> Plan {
     let (status, content_type, steps) = match &script.refusal {
-        Some(refusal) => (refusal.status, refusal.content_type.as_str(), vec![Step::Send(refusal.body.clone())]),
+        Some(refusal) => {
+            (refusal.status, refusal.content_type.as_str(), vec![Step::Send(refused(refusal, asked.wire))])
+        }
+        None if asked.stream && asked.wire == Wire::Ollama => (200, "application/x-ndjson", stream(script, asked)),
         None if asked.stream => (200, "text/event-stream; charset=utf-8", stream(script, asked)),
         None => (200, "application/json", whole(script, asked)),
     };
@@ -78,13 +105,30 @@ pub(super) fn render(script: &Script, asked: &Asked) -> Plan {
     }
 }
 
+/// The body of a refusal as the wire spells it; what is no OpenAI error object stays as it is.
+fn refused(refusal: &Refusal, wire: Wire) -> Bytes {
+    let error = serde_json::from_slice::<Value>(&refusal.body).ok();
+    let Some(error) = error.filter(|error| error["error"]["message"].is_string()) else { return refusal.body.clone() };
+    match wire {
+        Wire::Chat | Wire::Responses => refusal.body.clone(),
+        Wire::Messages => messages::error(refusal.status, &error).to_string().into(),
+        Wire::Ollama => ollama::error(&error).to_string().into(),
+    }
+}
+
 /// The steps of a non-streaming answer: what a stream would have taken, spent before the only piece.
 fn whole(script: &Script, asked: &Asked) -> Vec<Step> {
     let pauses = script.between.saturating_mul(u32::try_from(script.pieces.len().saturating_sub(1)).unwrap_or(0));
     let mut steps = vec![Step::Pause(script.before_first.saturating_add(pauses))];
     steps.retain(|step| !matches!(step, Step::Pause(pause) if pause.is_zero()));
     steps.extend(script.gate.clone().map(Step::Gate));
-    let body = completion(script, asked).to_string();
+    let body = match asked.wire {
+        Wire::Chat => chat::completion(script, asked),
+        Wire::Responses => responses::answer(script, asked),
+        Wire::Messages => messages::message(script, asked),
+        Wire::Ollama => ollama::answer(script, asked),
+    };
+    let body = body.to_string();
     match &script.fault {
         None => steps.push(Step::Send(body.into())),
         Some((_, Fault::Hang)) => steps.push(Step::Hang),
@@ -99,48 +143,44 @@ fn whole(script: &Script, asked: &Asked) -> Vec<Step> {
     steps
 }
 
-fn completion(script: &Script, asked: &Asked) -> Value {
-    let errors = script.pieces.iter().find_map(|piece| match piece {
-        Piece::Data(data) if data.get("error").is_some() => Some(data.clone()),
-        _ => None,
-    });
-    if let Some(error) = errors {
-        return error;
-    }
+/// What the pieces of a script add up to.
+pub(super) struct Whole {
+    pub error: Option<Value>,
+    pub text: String,
+    pub thoughts: String,
+    /// As `message.tool_calls` holds them.
+    pub calls: Vec<Value>,
+}
+
+pub(super) fn whole_of(script: &Script) -> Whole {
     let joined = |pick: fn(&Piece) -> Option<&str>| script.pieces.iter().filter_map(pick).collect::<String>();
-    let text = joined(|piece| if let Piece::Text(text) = piece { Some(text) } else { None });
-    let thoughts = joined(|piece| if let Piece::Reasoning(text) = piece { Some(text) } else { None });
-    let calls = assemble(
-        script.pieces.iter().filter_map(|piece| if let Piece::ToolDelta(delta) = piece { Some(delta) } else { None }),
-    );
-    let mut message = json!({"role": "assistant", "content": text, "refusal": null});
-    if !calls.is_empty() {
-        message["tool_calls"] = calls.into();
-        if text.is_empty() {
-            message["content"] = Value::Null;
-        }
+    let deltas =
+        script.pieces.iter().filter_map(|piece| if let Piece::ToolDelta(delta) = piece { Some(delta) } else { None });
+    Whole {
+        error: script.pieces.iter().find_map(|piece| match piece {
+            Piece::Data(data) if data.get("error").is_some() => Some(data.clone()),
+            _ => None,
+        }),
+        text: joined(|piece| if let Piece::Text(text) = piece { Some(text) } else { None }),
+        thoughts: joined(|piece| if let Piece::Reasoning(text) = piece { Some(text) } else { None }),
+        calls: assemble(deltas),
     }
-    if !thoughts.is_empty() {
-        message["reasoning_content"] = thoughts.into();
-    }
-    let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": script.finish_reason});
-    let mut body = json!({"id": completion_id(0), "object": "chat.completion", "created": CREATED,
-        "model": asked.model, "choices": [choice], "system_fingerprint": "fp_scripted"});
-    if script.usage_place != UsagePlace::Absent {
-        body["usage"] = usage(script, script.pieces.len());
-    }
-    body
 }
 
 fn stream(script: &Script, asked: &Asked) -> Vec<Step> {
-    let render = Chunks { script, asked, line_end: if script.crlf { "\r\n" } else { "\n" } };
+    let mut told: Box<dyn Told + '_> = match asked.wire {
+        Wire::Chat => Box::new(chat::Chunks::new(script, asked)),
+        Wire::Responses => Box::new(responses::Events::new(script, asked)),
+        Wire::Messages => Box::new(messages::Events::new(script, asked)),
+        Wire::Ollama => Box::new(ollama::Lines::new(script, asked)),
+    };
     let mut steps = Vec::with_capacity(script.pieces.len() + 4);
     if !script.before_first.is_zero() {
         steps.push(Step::Pause(script.before_first));
     }
     let fault = |after: usize| script.fault.as_ref().filter(|(pieces, _)| *pieces == after).map(|(_, fault)| fault);
     if script.opening {
-        steps.push(Step::Send(render.opening()));
+        steps.extend(told.opening().map(Step::Send));
     }
     let mut broken = add_fault(&mut steps, fault(0));
     for (index, piece) in script.pieces.iter().enumerate() {
@@ -152,15 +192,15 @@ fn stream(script: &Script, asked: &Asked) -> Vec<Step> {
         }
         steps.extend(script.gate.clone().map(Step::Gate));
         if script.noise {
-            steps.push(Step::Send(render.noise(index)));
+            steps.push(Step::Send(told.noise(index)));
         }
-        steps.push(Step::Send(render.piece(index, piece)));
+        steps.extend(Some(told.piece(index, piece)).filter(|bytes| !bytes.is_empty()).map(Step::Send));
         broken = add_fault(&mut steps, fault(index + 1));
     }
     let beyond = script.fault.as_ref().filter(|(pieces, _)| *pieces > script.pieces.len()).map(|(_, fault)| fault);
     if !broken && !add_fault(&mut steps, beyond) {
         steps.extend(script.gate.clone().map(Step::Gate));
-        steps.extend(render.ending().into_iter().map(Step::Send));
+        steps.extend(told.ending().into_iter().map(Step::Send));
     }
     resplit(steps, &script.split)
 }
@@ -212,94 +252,18 @@ fn resplit(steps: Vec<Step>, split: &Split) -> Vec<Step> {
     cut
 }
 
-/// Writes the chunks of one answer.
-struct Chunks<'a> {
-    script: &'a Script,
-    asked: &'a Asked,
-    line_end: &'a str,
+pub(super) fn line_end(script: &Script) -> &'static str {
+    if script.crlf { "\r\n" } else { "\n" }
 }
 
-impl Chunks<'_> {
-    fn opening(&self) -> Bytes {
-        self.chunk(0, r#"{"role":"assistant","content":"","refusal":null}"#, None, 0)
-    }
-
-    fn piece(&self, index: usize, piece: &Piece) -> Bytes {
-        let delta = match piece {
-            Piece::Text(text) => format!(r#"{{"content":{}}}"#, Value::from(text.as_str())),
-            Piece::Reasoning(text) => format!(r#"{{"reasoning_content":{}}}"#, Value::from(text.as_str())),
-            Piece::ToolDelta(delta) => format!(r#"{{"tool_calls":[{delta}]}}"#),
-            Piece::Delta(delta) => delta.to_string(),
-            Piece::Data(data) => return self.event(&data.to_string()),
-            Piece::Raw(bytes) => return bytes.clone(),
-        };
-        self.chunk(index + 1, &delta, None, index + 1)
-    }
-
-    fn ending(&self) -> Vec<Bytes> {
-        let pieces = self.script.pieces.len();
-        let mut ending = Vec::new();
-        if let Some(reason) = &self.script.finish_reason {
-            ending.push(self.chunk(pieces + 1, "{}", Some(reason), pieces));
-        }
-        let asked = self.script.usage_place == UsagePlace::AsAsked && self.asked.include_usage;
-        if asked || self.script.usage_place == UsagePlace::Last {
-            let data = format!(r#"{}"choices":[],"usage":{}}}"#, self.head(pieces + 2), usage(self.script, pieces));
-            ending.push(self.event(&data));
-        }
-        if self.script.done {
-            ending.push(self.event("[DONE]"));
-        }
-        ending
-    }
-
-    fn noise(&self, index: usize) -> Bytes {
-        let end = self.line_end;
-        let noise = match index % 3 {
-            0 => format!(": still working{end}{end}"),
-            1 => format!("event: ping{end}id: {index}{end}data: {{\"type\":\"ping\"}}{end}{end}"),
-            _ => format!("retry: 1500{end}: a comment alone{end}mystery: field{end}"),
-        };
-        noise.into()
-    }
-
-    /// The members common to all chunks, from the opening brace on.
-    fn head(&self, number: usize) -> String {
-        let id = completion_id(if self.script.wrong_ids { number } else { 0 });
-        let model = Value::from(self.asked.model.as_str());
-        let who = r#""service_tier":"default","system_fingerprint":"fp_scripted""#;
-        format!(r#"{{"id":"{id}","object":"chat.completion.chunk","created":{CREATED},"model":{model},{who},"#)
-    }
-
-    fn chunk(&self, number: usize, delta: &str, finish: Option<&str>, pieces: usize) -> Bytes {
-        let finish = finish.map_or_else(|| "null".to_owned(), |reason| Value::from(reason).to_string());
-        let tail = match self.script.usage_place {
-            UsagePlace::Every => format!(r#","usage":{}"#, usage(self.script, pieces)),
-            UsagePlace::WithFinish if finish != "null" => format!(r#","usage":{}"#, usage(self.script, pieces)),
-            UsagePlace::AsAsked if self.asked.include_usage => r#","usage":null"#.to_owned(),
-            _ => String::new(),
-        };
-        let head = self.head(number);
-        self.event(&format!(
-            r#"{head}"choices":[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}]{tail}}}"#
-        ))
-    }
-
-    fn event(&self, data: &str) -> Bytes {
-        let end = self.line_end;
-        format!("data: {data}{end}{end}").into()
-    }
-}
-
-fn completion_id(number: usize) -> String {
-    if number == 0 { "chatcmpl-scripted".into() } else { format!("chatcmpl-scripted-{number}") }
-}
-
-fn usage(script: &Script, pieces: usize) -> Value {
-    script.usage.clone().unwrap_or_else(|| {
-        json!({"prompt_tokens": 11, "completion_tokens": pieces, "total_tokens": 11 + pieces,
-            "prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}})
-    })
+/// Noise between the events of an event stream.
+pub(super) fn event_noise(index: usize, end: &str) -> Bytes {
+    let noise = match index % 3 {
+        0 => format!(": still working{end}{end}"),
+        1 => format!("event: ping{end}id: {index}{end}data: {{\"type\":\"ping\"}}{end}{end}"),
+        _ => format!("retry: 1500{end}: a comment alone{end}mystery: field{end}"),
+    };
+    noise.into()
 }
 
 #[cfg(test)]
@@ -307,7 +271,7 @@ mod tests {
     use super::*;
 
     fn asked(stream: bool, include_usage: bool) -> Asked {
-        Asked { model: "m".into(), stream, include_usage }
+        Asked { wire: Wire::Chat, model: "m".into(), stream, include_usage }
     }
 
     fn bytes_of(plan: &Plan) -> Vec<u8> {
@@ -319,33 +283,6 @@ mod tests {
         let text = String::from_utf8(bytes_of(plan)).unwrap();
         let lines = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
         lines.map(|data| serde_json::from_str(data).unwrap()).collect()
-    }
-
-    #[test]
-    fn chunks_are_what_openai_sends() {
-        let plan = render(&Script::chunks(["Hé \"x\"", "\n"]), &asked(true, true));
-        let data = data_of(&plan);
-        assert_eq!(data.len(), 5);
-        assert_eq!(data[0]["choices"][0]["delta"]["role"], "assistant");
-        assert_eq!(data[1]["choices"][0]["delta"], json!({"content": "Hé \"x\""}));
-        assert_eq!(data[3]["choices"][0]["finish_reason"], "stop");
-        assert_eq!(data[4]["choices"], json!([]));
-        assert_eq!(data[4]["usage"]["completion_tokens"], 2);
-        assert!(data.iter().all(|chunk| chunk["object"] == "chat.completion.chunk" && chunk["model"] == "m"));
-        assert!(bytes_of(&plan).ends_with(b"data: [DONE]\n\n"));
-    }
-
-    #[test]
-    fn usage_stands_where_it_is_wanted() {
-        let places = |place| {
-            let data = data_of(&render(&Script::numbered(3).usage_at(place), &asked(true, false)));
-            data.iter().map(|chunk| usize::from(chunk["usage"].is_object())).collect::<Vec<_>>()
-        };
-        assert_eq!(places(UsagePlace::AsAsked), [0, 0, 0, 0, 0]);
-        assert_eq!(places(UsagePlace::Absent), [0, 0, 0, 0, 0]);
-        assert_eq!(places(UsagePlace::WithFinish), [0, 0, 0, 0, 1]);
-        assert_eq!(places(UsagePlace::Last), [0, 0, 0, 0, 0, 1]);
-        assert_eq!(places(UsagePlace::Every), [1, 1, 1, 1, 1]);
     }
 
     #[test]

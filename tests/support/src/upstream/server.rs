@@ -4,6 +4,7 @@
 //! whatever point that was: the guard that notes it travels from the handler into the body. Deliberately absent: TLS and
 //! HTTP/2.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
@@ -28,8 +29,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::markers::{is_repeatable, last_user_text, script_for_request};
-use super::render::{Asked, Plan, Step, render};
+use super::render::{Asked, Plan, Step, Wire, render};
 use super::script::{Script, error_object};
+use super::search::{self, WebPaths};
+use super::{judge, messages, ollama, responses};
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
@@ -40,7 +43,7 @@ pub struct RecordedRequest {
     pub path: String,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its JSON body; null when it had none or no JSON.
+    /// Its JSON body; a form as a string; null when it had neither.
     pub body: Value,
     /// The whole answer was handed out.
     pub finished: bool,
@@ -52,7 +55,7 @@ impl RecordedRequest {
     /// The text of the last user message.
     #[must_use]
     pub fn last_user_text(&self) -> String {
-        last_user_text(&self.body)
+        last_user_text(&chat_view(&self.path, &self.body))
     }
 }
 
@@ -63,6 +66,7 @@ pub(super) struct House {
     pub by_marker: Mutex<Vec<(String, VecDeque<Script>)>>,
     pub default: Mutex<Option<Script>>,
     pub models: Mutex<Vec<String>>,
+    pub web: WebPaths,
     pub requests: Mutex<Vec<RecordedRequest>>,
     /// Counts changes of `requests` and of the connections.
     pub changed: watch::Sender<u64>,
@@ -88,6 +92,7 @@ impl House {
             by_marker: Mutex::default(),
             default: Mutex::default(),
             models: Mutex::new(vec!["scripted".into(), "scripted-small".into()]),
+            web: WebPaths::default(),
             requests: Mutex::default(),
             changed: watch::Sender::new(0),
             holds: watch::Sender::new(0),
@@ -224,11 +229,25 @@ type Answer = Response<BoxBody<Bytes, io::Error>>;
 async fn answer(house: Arc<House>, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let body: Value = serde_json::from_slice(&body).unwrap_or_else(|_| search::form(&parts.headers, &body));
     let mut outcome = house.record(&parts, &body);
     let path = parts.uri.path();
     let plan = match (&parts.method, path.strip_prefix("/v1").unwrap_or(path)) {
-        (&Method::POST, "/chat/completions") if body.is_object() => house.plan(&body, Asked::of(&body)),
+        _ if house.web.has(path) => house.web.plan(path),
+        (&Method::POST, "/chat/completions") if body.is_object() => house.plan(&body, Asked::of(Wire::Chat, &body)),
+        (&Method::POST, "/responses") if body.is_object() => match responses::complaint(&body) {
+            None => house.plan(&responses::as_chat(&body), Asked::of(Wire::Responses, &body)),
+            Some(complaint) => render(&complaint, &Asked::of(Wire::Responses, &body)),
+        },
+        (&Method::POST, "/messages") => match judge::complaint(&parts.headers, &body) {
+            None => house.plan(&messages::as_chat(&body), Asked::of(Wire::Messages, &body)),
+            Some(complaint) => render(&complaint, &Asked::of(Wire::Messages, &body)),
+        },
+        (&Method::POST, "/api/chat") if body.is_object() => {
+            house.plan(&ollama::as_chat(&body), Asked::of(Wire::Ollama, &body))
+        }
+        (&Method::GET, "/api/tags") => plain(&ollama::tags(&locked(&house.models))),
+        (&Method::POST, "/api/show") => plain(&ollama::show(&locked(&house.models), &body)),
         (&Method::GET, models) if models == "/models" || models.starts_with("/models/") => {
             plain(&model_list(&house, models.strip_prefix("/models/")))
         }
@@ -270,7 +289,17 @@ async fn answer(house: Arc<House>, request: Request<Incoming>) -> Result<Answer,
 }
 
 fn plain(script: &Script) -> Plan {
-    render(script, &Asked { model: String::new(), stream: false, include_usage: false })
+    render(script, &Asked { wire: Wire::Chat, model: String::new(), stream: false, include_usage: false })
+}
+
+/// A request of any wire as Chat Completions would have put it, which is what scripts and markers look at.
+fn chat_view<'a>(path: &str, body: &'a Value) -> Cow<'a, Value> {
+    match path.split('?').next().unwrap_or_default() {
+        path if path.ends_with("/responses") => Cow::Owned(responses::as_chat(body)),
+        path if path.ends_with("/messages") => Cow::Owned(messages::as_chat(body)),
+        path if path.ends_with("/api/chat") => Cow::Owned(ollama::as_chat(body)),
+        _ => Cow::Borrowed(body),
+    }
 }
 
 fn model_list(house: &House, wanted: Option<&str>) -> Script {
