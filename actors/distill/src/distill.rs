@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use greenroom_dialect::json;
 use greenroom_memory::upkeep::ClaimRules;
 use greenroom_profile::Profiles;
 use greenroom_prompts::Prompts;
@@ -11,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::completer::{Ask, Completer};
 use crate::error::DistillError;
-use crate::json::read_json;
 use crate::model::Models;
 
 /// The role under which models work here: nobody's persona.
@@ -157,13 +157,16 @@ impl Distill {
     ) -> Result<T, DistillError> {
         let ask = Ask { system: NEUTRAL, user: task, max_tokens, temperature: 0.1, json: true };
         let first = model.complete(&ask, cancel).await?;
-        if let Some(found) = read_json(&first.text).as_ref().and_then(&read) {
+        if let Some(found) = json::repair(&first.text).as_ref().and_then(&read) {
             return Ok(found);
         }
         tracing::debug!(model = model.alias(), truncated = first.truncated, "an answer could not be read, asked again");
         let task = format!("{task}{AGAIN}");
         let ask = Ask { user: &task, temperature: 0.0, ..ask };
         let second = model.complete(&ask, cancel).await?;
-        read_json(&second.text).as_ref().and_then(&read).ok_or(DistillError::Unreadable("it is not the JSON asked for"))
+        json::repair(&second.text)
+            .as_ref()
+            .and_then(&read)
+            .ok_or(DistillError::Unreadable("it is not the JSON asked for"))
     }
 }

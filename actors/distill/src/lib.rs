@@ -6,7 +6,6 @@
 //!
 //! - [`Distill`] is the handle: facts, merging, tidying, portraits, small tasks. [`summaries`] has its own.
 //! - [`Models`] chooses the model and decides what may leave this machine; [`Completer`] makes a call.
-//! - [`read_json`] reads what models take for JSON.
 //!
 //! Deliberately absent: SQL (memory and profile rooms), schedules (scheduler room), bots (a [`BotBrief`] is all that is
 //! known of one).
@@ -17,7 +16,6 @@ mod consolidation;
 mod distill;
 mod error;
 mod extraction;
-mod json;
 mod maintenance;
 mod model;
 mod portraits;
@@ -33,7 +31,6 @@ pub use error::DistillError;
 pub use extraction::{
     ExtractOptions, ExtractionResult, FactsExtracted, SummaryExtractionResult, ToolFact, ToolMessage,
 };
-pub use json::read_json;
 pub use maintenance::{MaintenanceFlags, MaintenanceResult};
 pub use model::{LlmPolicy, LocalOnlyClient, ModelError, ModelSettings, Models, Work};
 pub use portraits::{ProfileResult, ProfilesResult};

@@ -1,4 +1,4 @@
-//! The prompts room: versioned, editable texts for extraction, summaries, consolidation and chat rules.
+//! The prompts room: versioned, editable texts for extraction, summaries, consolidation, tools and chat rules.
 //!
 //! - [`Prompts::render`] resolves a key for a bot (its own edit, the global edit, the built-in text) and puts values in.
 //! - [`DEFINITIONS`] are the built-in texts. They live in `config/prompts/` and in the program, never in the database.

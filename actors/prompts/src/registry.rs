@@ -128,6 +128,14 @@ pub const DEFINITIONS: &[Definition] = &[
         [block("attributes")],
         "profile.consolidation.md"
     ),
+    prompt!("tools.answer_now", "Asks for the answer when no more tools may be called", "tools", []),
+    prompt!("tools.correction", "Asks for a call that could not be read once more", "tools", [inline("problem")]),
+    prompt!("tools.home_instructions", "How to control the house with the home tool", "tools", []),
+    prompt!("tools.home_native_instructions", "How to control the house with Home Assistant's own tools", "tools", []),
+    prompt!("tools.native_instructions", "How to use tools, for models with function calling", "tools", []),
+    prompt!("tools.react_instructions", "How to call tools in the ReAct form", "tools", []),
+    prompt!("tools.result_guidance", "What to do with the results of tools", "tools", []),
+    prompt!("tools.xml_instructions", "How to call tools in the XML form", "tools", []),
 ];
 
 /// The built-in prompt of a key.

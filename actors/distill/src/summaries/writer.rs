@@ -1,6 +1,7 @@
 //! Asking a model for summaries: one conversation (in chunks when it is long), several at once, or a fold of summaries.
 //! Nothing is read or stored here, and no transaction is open while a model works.
 
+use greenroom_dialect::json;
 use greenroom_memory::summaries::{Sections, SourceMessage, Summary};
 use greenroom_prompts::{PromptError, Prompts};
 use greenroom_protocol::BotSlug;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::format::{chunks, paragraphs, tokens, when};
 use super::limits::Limits;
 use super::{answer, quality};
-use crate::{Ask, Completer, ModelError, read_json};
+use crate::{Ask, Completer, ModelError};
 
 const SINGLE: &str = "history.summarization.single";
 const BATCH: &str = "history.summarization.batch";
@@ -137,10 +138,10 @@ impl Writer {
         let share = BATCH_SHARE.saturating_mul(u32::try_from(sessions.len()).unwrap_or(u32::MAX));
         let max_tokens = share.min(self.completer.max_output_tokens()).max(BATCH_LEAST);
         let mut ask = Ask { system: ROLE, user: &prompt.text, max_tokens, temperature: BATCH_TEMPERATURE, json: true };
-        let mut read = read_json(&self.completer.complete(&ask, &self.cancel).await?.text);
+        let mut read = json::repair(&self.completer.complete(&ask, &self.cancel).await?.text);
         if read.is_none() {
             (ask.json, ask.temperature) = (false, SOBER);
-            read = read_json(&self.completer.complete(&ask, &self.cancel).await?.text);
+            read = json::repair(&self.completer.complete(&ask, &self.cancel).await?.text);
         }
         let found = answer::batch(&read.ok_or(WriteError::Unusable)?, sessions.len());
         Ok(found.into_iter().zip(sizes).map(|(found, size)| found.filter(|s| quality::is_enough(s, size))).collect())

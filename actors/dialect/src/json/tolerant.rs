@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Number, Value};
 
+use crate::closing::quotes as closing;
+
 /// Deepest nesting.
 const DEPTH: usize = 64;
 /// Steps per byte of input, over all attempts.
@@ -44,6 +46,12 @@ impl<'a> Reader<'a> {
             Err(Stop::Cut(Some(value))) => Some((value, self.text.len())),
             Err(Stop::Cut(None) | Stop::Wrong) => None,
         }
+    }
+
+    /// The value that begins at this byte and is complete, and where it ends.
+    pub(super) fn complete_at(&mut self, begin: usize) -> Option<(Value, usize)> {
+        self.at = begin;
+        self.value(0).ok().map(|value| (value, self.at))
     }
 
     fn peek(&self) -> Option<char> {
@@ -105,10 +113,10 @@ impl<'a> Reader<'a> {
             self.space();
             match self.peek() {
                 None => return Err(Stop::Cut(Some(Value::Object(members)))),
-                Some(',') => {
-                    self.next();
-                    continue;
-                }
+                Some(',') => match self.next() {
+                    Some(_) => continue,
+                    None => return Err(Stop::Wrong), // out of steps
+                },
                 Some('}') => {
                     self.next();
                     return Ok(Value::Object(members));
@@ -168,10 +176,10 @@ impl<'a> Reader<'a> {
             self.space();
             match self.peek() {
                 None => return Err(Stop::Cut(Some(Value::Array(elements)))),
-                Some(',') => {
-                    self.next();
-                    continue;
-                }
+                Some(',') => match self.next() {
+                    Some(_) => continue,
+                    None => return Err(Stop::Wrong), // out of steps
+                },
                 Some(']') => {
                     self.next();
                     return Ok(Value::Array(elements));
@@ -282,16 +290,5 @@ impl<'a> Reader<'a> {
         self.at += length;
         self.steps = self.steps.saturating_sub(length);
         Ok(value)
-    }
-}
-
-/// What ends a string that begins with this character.
-fn closing(open: char) -> Option<&'static [char]> {
-    match open {
-        '"' => Some(&['"']),
-        '\'' => Some(&['\'']),
-        '\u{201c}' | '\u{201d}' | '\u{201e}' => Some(&['\u{201d}', '\u{201c}']),
-        '\u{2018}' | '\u{2019}' => Some(&['\u{2019}']),
-        _ => None,
     }
 }
