@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use greenroom_memory::Namespace;
 use greenroom_protocol::{BotSlug, ChatRequest, MessageId, RequestId, TurnId, UserId};
+use greenroom_provider::Engine;
 use greenroom_store::StoreError;
 use greenroom_turn::{TurnPlan, TurnRef};
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,7 +18,8 @@ use crate::client_context::{ClientContext, client_context};
 use crate::directory::{Bot, Directory};
 use crate::error::BotsError;
 use crate::lanes::Rule;
-use crate::model_choice::{Choice, Look, Shelf, Wish, choose};
+use crate::model_choice::{Choice, Look, ModelSource, Shelf, Wish, choose};
+use crate::profile::Character;
 
 /// What becomes of the request's system messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -102,6 +104,12 @@ impl Inner {
         user.or(self.settings.default_user.as_ref()).cloned().unwrap_or_else(UserId::fallback)
     }
 
+    /// The models that answer when the chosen one fails before it has said anything; those that cannot are left out.
+    fn fallbacks(&self, bot: &Character, engine: &Engine) -> Vec<Engine> {
+        let lists = [bot.model_fallbacks.as_slice(), &engine.definition().options.fallbacks];
+        in_turn(engine.alias(), lists).into_iter().filter_map(|alias| self.providers.engine(alias).ok()).collect()
+    }
+
     fn plan(&self, house: &House, ingress: Ingress) -> Result<(TurnPlan, BotAddress, Rule), BotsError> {
         let Ingress { request, path, request_id, system_messages, cancel_on_disconnect, permit } = ingress;
         let prompt = request.prompt.filter(|prompt| !prompt.text.trim().is_empty() || !prompt.parts.is_empty());
@@ -124,6 +132,11 @@ impl Inner {
             SystemMessages::AsClientContext => client_context(&prompt.system, &self.settings.home_patterns),
         };
         let character = bot.character();
+        let engine = self.providers.engine(&choice.alias)?;
+        let fallbacks = match choice.source {
+            ModelSource::AgentBackend => Vec::new(),
+            _ => self.fallbacks(character, &engine),
+        };
         let tts_mode = speaks(request.tts_mode, character.tts_mode, character.voice_optimized);
         let warnings = request.warnings.into_iter().chain(meant.warnings).chain(choice.warnings).collect();
         let plan = TurnPlan {
@@ -139,7 +152,8 @@ impl Inner {
             sampling: request.sampling,
             client_tools: request.client_tools,
             settings: bot.turn_settings.clone(),
-            engine: self.providers.engine(&choice.alias)?,
+            engine,
+            fallbacks,
             warnings,
             tts_mode,
             animations: if tts_mode && request.avatar_visible { request.animations } else { Vec::new() },
@@ -154,6 +168,18 @@ impl Inner {
         };
         Ok((plan, address, bot.rule))
     }
+}
+
+/// The aliases to move on to, the bot's before the model's, each once and without the one that answers anyway.
+fn in_turn<'a>(answering: &str, lists: [&'a [String]; 2]) -> Vec<&'a str> {
+    let mut order: Vec<&str> = Vec::new();
+    for alias in lists.into_iter().flatten() {
+        let known = |other: &str| other.eq_ignore_ascii_case(alias);
+        if !known(answering) && !order.iter().any(|other| known(other)) {
+            order.push(alias);
+        }
+    }
+    order
 }
 
 /// Effective speech mode: what request or bot ask for; a bot made for the voice also speaks unless the request says no.
@@ -275,6 +301,14 @@ mod tests {
     fn an_unknown_bot_is_an_error_or_a_fallback() {
         assert!(matches!(pick(Some("gone"), None, true), Err(BotsError::UnknownBot(name)) if name == "gone"));
         assert_eq!(pick(Some("gone"), Some("gpt"), false).unwrap(), ("nova".into(), Some("gpt".into()), 1));
+    }
+
+    #[test]
+    fn fallbacks_are_tried_once_and_in_order() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (bots, models) = (list(&["b", "A", "c"]), list(&["C", "d", "b"]));
+        assert_eq!(in_turn("a", [&bots, &models]), ["b", "c", "d"]);
+        assert!(in_turn("a", [&[], &[]]).is_empty());
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct ProfileDraft {
     pub uses_home_assistant: Field<bool>,
     /// Model alias.
     pub default_model: Field<String>,
+    /// Models to move on to.
+    pub model_fallbacks: Field<Vec<String>>,
     /// Colour.
     pub color: Field<String>,
     /// Avatar.
@@ -103,6 +105,7 @@ impl ProfileDraft {
             uses_search: flag(&mut fields, "uses_search"),
             uses_home_assistant: flag(&mut fields, "uses_home_assistant"),
             default_model: fields.text_max("default_model", MODEL_MAX),
+            model_fallbacks: names(&mut fields, "model_fallbacks"),
             color: fields.text_max("color", COLOR_MAX),
             avatar: fields.text_max("avatar", AVATAR_MAX),
             default_voice: fields.text_max("default_voice", VOICE_MAX),
@@ -163,10 +166,14 @@ impl ProfileDraft {
         let backend = self.agent_backend_config.map(|config| unmasked(config, old.agent_backend_config.as_ref()));
         backend.apply(&mut next.agent_backend_config);
         self.tools_allow.apply(&mut next.tools_allow);
-        match self.tools_deny {
-            Field::Absent => {}
-            Field::Null => next.tools_deny.clear(),
-            Field::Value(list) => next.tools_deny = list,
+        for (list, place) in
+            [(self.tools_deny, &mut next.tools_deny), (self.model_fallbacks, &mut next.model_fallbacks)]
+        {
+            match list {
+                Field::Absent => {}
+                Field::Null => place.clear(),
+                Field::Value(list) => *place = list,
+            }
         }
         set(&mut next.history_scope, self.history_scope);
         self.timezone.apply(&mut next.timezone);
@@ -258,6 +265,7 @@ mod tests {
             None,
             &json!({
                 "name": "Tester", "system_prompt": "Test.", "uses_tools": true, "default_model": "m", "color": "red",
+                "model_fallbacks": ["n", "o"],
                 "requires_memory": false, "nextcloud_config": {"secret": "s", "room": "a"}, "avatar": "x",
                 "tools_allow": ["memory"], "tools_deny": ["home"], "history_scope": "user", "timezone": "Europe/Paris",
             }),
@@ -291,7 +299,8 @@ mod tests {
             let cleared = edit(
                 Some(&stored),
                 &json!({"name": "", "system_prompt": " ", "default_model": null, "color": null, "avatar": null,
-                    "nextcloud_config": null, "tools_allow": null, "tools_deny": null, "timezone": null}),
+                    "nextcloud_config": null, "tools_allow": null, "tools_deny": null, "timezone": null,
+                    "model_fallbacks": null}),
                 kind,
             )
             .unwrap();

@@ -28,6 +28,8 @@ pub const MODEL_MAX: usize = 128;
 pub const BACKEND_MAX: usize = 64;
 /// Most names in a tool list.
 pub const TOOLS_MAX: usize = 256;
+/// Most models to move on to.
+pub const FALLBACKS_MAX: usize = 8;
 
 /// Whether the service itself answers, or an agent behind a bridge does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +99,8 @@ pub struct Character {
     pub uses_home_assistant: bool,
     /// Model alias used when nobody asks for another.
     pub default_model: Option<String>,
+    /// Aliases to move on to, in order, when a model fails before it has said anything.
+    pub model_fallbacks: Vec<String>,
     /// Colour for UIs.
     pub color: Option<String>,
     /// Emoji or image URL.
@@ -137,6 +141,7 @@ impl Character {
             uses_search: false,
             uses_home_assistant: false,
             default_model: None,
+            model_fallbacks: Vec::new(),
             color: None,
             avatar: None,
             default_voice: None,
@@ -165,6 +170,7 @@ impl Character {
         ] {
             *place = place.take().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         }
+        self.model_fallbacks = self.model_fallbacks.into_iter().map(|alias| alias.trim().to_owned()).collect();
         self.agent_backend = self.agent_backend.map(|name| name.to_lowercase());
         if self.agent_backend.is_some() {
             self.bot_type = BotType::Agent;
@@ -209,6 +215,13 @@ impl Character {
                 let message = format!("At most {TOOLS_MAX} tool names of 1 to 128 characters are allowed");
                 found.push(Complaint::new("value_error", &["body", name], message, Value::Null));
             }
+        }
+        let is_alias = |alias: &String| {
+            !alias.is_empty() && alias.chars().count() <= MODEL_MAX && !alias.chars().any(char::is_control)
+        };
+        if self.model_fallbacks.len() > FALLBACKS_MAX || !self.model_fallbacks.iter().all(is_alias) {
+            let message = format!("At most {FALLBACKS_MAX} model aliases of 1 to {MODEL_MAX} characters are allowed");
+            found.push(Complaint::new("value_error", &["body", "model_fallbacks"], message, Value::Null));
         }
         if let Some(zone) = &self.timezone
             && !is_time_zone(zone)

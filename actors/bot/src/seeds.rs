@@ -105,6 +105,7 @@ struct SeededBot {
     uses_search: Option<bool>,
     uses_home_assistant: Option<bool>,
     default_model: Option<String>,
+    model_fallbacks: Option<Vec<String>>,
     color: Option<String>,
     avatar: Option<String>,
     default_voice: Option<String>,
@@ -187,6 +188,7 @@ impl SeededBot {
             uses_search: self.uses_search.unwrap_or(or.uses_search),
             uses_home_assistant: self.uses_home_assistant.unwrap_or(or.uses_home_assistant),
             default_model: self.default_model,
+            model_fallbacks: self.model_fallbacks.unwrap_or_default(),
             color: self.color,
             avatar: self.avatar,
             default_voice: self.default_voice,
@@ -309,6 +311,7 @@ bots:
     agent_backend: Codex
     agent_backend_config: {model: x}
     tools_allow: [t]
+    model_fallbacks: [n]
     tools_deny: [u]
     history_scope: user
     timezone: Europe/Berlin
@@ -340,6 +343,7 @@ bots:
                 bot_type: BotType::Agent,
                 agent_backend: Some("codex".into()),
                 agent_backend_config: json!({"model": "x"}).as_object().cloned(),
+                model_fallbacks: vec!["n".into()],
                 tools_allow: Some(vec!["t".into()]),
                 tools_deny: vec!["u".into()],
                 history_scope: HistoryScope::User,

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use greenroom_protocol::event::TurnComplete;
 use greenroom_protocol::{ErrorBody, ErrorClass, FinishReason, TokenUsage, ToolCall, TurnStatus, Usage};
+use greenroom_provider::Engine;
 
 /// Who wants the turn to end before it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +53,18 @@ impl TurnFailure {
 pub(crate) struct Answer {
     /// The raw text, stage directions included.
     pub(crate) text: String,
+    /// Calls that were handed to the client.
     pub(crate) tool_calls: Vec<ToolCall>,
+    /// What all passes cost.
     pub(crate) usage: Option<Usage>,
+    /// What the last pass cost: how full the context is.
+    pub(crate) last_usage: Option<Usage>,
+    /// US dollars, when prices are configured.
+    pub(crate) cost: Option<f64>,
+    /// Passes of a model so far.
+    pub(crate) passes: u32,
+    /// Who answered, once somebody did.
+    pub(crate) engine: Option<Engine>,
     /// The avatar animation picked for the text.
     pub(crate) animation: Option<String>,
     pub(crate) upstream_model: Option<String>,
@@ -66,6 +77,25 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// A model is asked. `prompt_chars` counts the prompt's characters; the first prompt's count.
+    pub(crate) fn begin_pass(&mut self, engine: &Engine, prompt_chars: impl FnOnce() -> usize) {
+        if self.asked_at.is_none() {
+            self.prompt_chars = prompt_chars();
+            self.asked_at = Some(Instant::now());
+        }
+        self.passes += 1;
+        self.engine = Some(engine.clone());
+    }
+
+    /// A pass cost this.
+    pub(crate) fn spend(&mut self, engine: &Engine, usage: Usage) {
+        self.usage = Some(self.usage.map_or(usage, |before| before.plus(usage)));
+        self.last_usage = Some(usage);
+        if let Some(cost) = engine.definition().cost(usage) {
+            self.cost = Some(self.cost.unwrap_or(0.0) + cost);
+        }
+    }
+
     pub(crate) fn latency(&self) -> Duration {
         match (self.asked_at, self.ended_at) {
             (Some(asked), Some(ended)) => ended.saturating_duration_since(asked),
@@ -149,27 +179,28 @@ fn failed(failure: &TurnFailure) -> Verdict {
 pub(crate) fn complete(
     verdict: &Verdict,
     answer: &Answer,
-    context_window: u64,
-    max_output_tokens: u32,
+    engine: &Engine,
+    tool_call_count: usize,
     now: f64,
 ) -> TurnComplete {
     let usage = answer.usage();
+    let last = answer.last_usage.unwrap_or(usage);
     TurnComplete {
         status: verdict.status,
         animation: answer.animation.clone(),
         token_usage: Some(TokenUsage {
-            input_tokens: usage.input.saturating_sub(usage.cached_input),
-            cache_read_tokens: usage.cached_input,
+            input_tokens: last.input.saturating_sub(last.cached_input),
+            cache_read_tokens: last.cached_input,
             cache_creation_tokens: 0,
             output_tokens: usage.output,
-            context_window: Some(context_window),
-            max_output_tokens: Some(u64::from(max_output_tokens)),
-            total_cost_usd: None,
+            context_window: Some(engine.context_window()),
+            max_output_tokens: Some(u64::from(engine.max_output_tokens())),
+            total_cost_usd: answer.cost,
             estimated: usage.estimated,
         }),
         usage,
         latency_ms: answer.latency().as_secs_f64() * 1000.0,
-        tool_call_count: u32::try_from(answer.tool_calls.len()).unwrap_or(u32::MAX),
+        tool_call_count: u32::try_from(tool_call_count).unwrap_or(u32::MAX),
         error_text: verdict.error_text.clone(),
         ts: now,
     }

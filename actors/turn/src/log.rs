@@ -28,6 +28,8 @@ pub struct TurnLog {
     stored: watch::Sender<Option<Stored>>,
     /// Notified when the last viewer leaves.
     left: Notify,
+    /// Notified when the journal has written something of it.
+    progress: Notify,
     /// Whether the end has been announced, for those who wait for that alone and are no viewers.
     ended: watch::Sender<bool>,
 }
@@ -43,6 +45,8 @@ struct Inner {
     visited: bool,
     ops: Vec<JournalOp>,
     journaled_events: usize,
+    /// The database refused something of it.
+    refused: bool,
     /// Counts replacements of the tail, so that a write begun before one does not move the cursor past the new tail.
     epoch: u32,
     permit: Option<OwnedSemaphorePermit>,
@@ -75,6 +79,7 @@ impl TurnLog {
             queued: AtomicBool::new(false),
             stored: watch::Sender::new(None),
             left: Notify::new(),
+            progress: Notify::new(),
             ended: watch::Sender::new(false),
         })
     }
@@ -90,6 +95,7 @@ impl TurnLog {
             queued: AtomicBool::new(false),
             stored: watch::Sender::new(None),
             left: Notify::new(),
+            progress: Notify::new(),
             ended: watch::Sender::new(over),
         })
     }
@@ -114,21 +120,37 @@ impl TurnLog {
         wake(wakers);
     }
 
+    /// Appends events and gives the journal something to write with them, in one transaction. Ignored once sealed.
+    pub(crate) fn append_with(&self, events: Vec<TurnEvent>, op: JournalOp) {
+        let wakers = {
+            let mut inner = lock(&self.inner);
+            if inner.sealed {
+                return;
+            }
+            inner.events.extend(events);
+            inner.announced = inner.events.len();
+            inner.ops.push(op);
+            inner.take_wakers()
+        };
+        wake(wakers);
+    }
+
     /// Gives the journal something to write besides events.
     pub(crate) fn push_op(&self, op: JournalOp) {
         lock(&self.inner).ops.push(op);
     }
 
-    /// Appends the terminal events without announcing them and gives the journal the closing record. Only the first call
-    /// does anything.
-    pub(crate) fn seal(&self, tail: Vec<TurnEvent>, close: JournalOp) -> bool {
+    /// Appends the terminal events without announcing them and gives the journal what closes the turn; both are made from
+    /// the events so far. Only the first call does anything.
+    pub(crate) fn seal(&self, make: impl FnOnce(&[TurnEvent]) -> (Vec<TurnEvent>, Vec<JournalOp>)) -> bool {
         let mut inner = lock(&self.inner);
         if inner.sealed {
             return false;
         }
         inner.sealed = true;
+        let (tail, ops) = make(&inner.events);
         inner.events.extend(tail);
-        inner.ops.push(close);
+        inner.ops.extend(ops);
         true
     }
 
@@ -230,6 +252,24 @@ impl TurnLog {
         known.unwrap_or(Stored::Refused)
     }
 
+    /// Waits until the journal has dealt with everything that is in the log now; false when the database refused it.
+    pub(crate) async fn journaled(&self) -> bool {
+        let goal = lock(&self.inner).events.len();
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            let (written, refused) = {
+                let inner = lock(&self.inner);
+                (inner.journaled_events >= goal, inner.refused)
+            };
+            if written || refused {
+                return !refused;
+            }
+            progress.await;
+        }
+    }
+
     /// A viewer that starts behind event `cursor` (0 = from the beginning).
     #[must_use]
     pub fn view(self: &Arc<Self>, cursor: u64) -> Viewer {
@@ -284,6 +324,7 @@ impl TurnLog {
 
     /// The database refuses these rows whatever is tried; they are dropped.
     pub(crate) fn refused(&self, unwritten: &Unwritten, closing: bool) {
+        lock(&self.inner).refused = true;
         self.settle(unwritten, closing);
         if closing {
             self.stored.send_replace(Some(Stored::Refused));
@@ -300,6 +341,7 @@ impl TurnLog {
             if closing { inner.permit.take() } else { None }
         };
         drop(permit);
+        self.progress.notify_waiters();
     }
 }
 

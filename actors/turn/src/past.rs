@@ -7,9 +7,10 @@
 use greenroom_memory::summaries::{Summary, SummaryError};
 use greenroom_memory::{MemoryError, SaidMessage};
 use greenroom_profile::TurnProfiles;
-use greenroom_protocol::{Message, UserId};
+use greenroom_protocol::{Message, Role, UserId};
 use jiff::Timestamp;
 
+use crate::activity;
 use crate::answer::TurnFailure;
 use crate::history::estimate;
 use crate::pipeline::{context_budget, epoch};
@@ -32,6 +33,13 @@ pub(crate) struct Past {
     pub(crate) summaries: Vec<Summary>,
     /// What is known about user and bot.
     pub(crate) profiles: Option<TurnProfiles>,
+}
+
+impl Past {
+    /// How much was said, whatever tools did meanwhile.
+    pub(crate) fn said(&self) -> usize {
+        self.messages.iter().filter(|message| message.role != Role::Tool).count()
+    }
 }
 
 /// Reads the past of a turn. A stateless bot has none but what the client sent along.
@@ -96,10 +104,14 @@ async fn messages(plan: &TurnPlan) -> Result<(Vec<Message>, bool), MemoryError> 
         let last_page = page.len() < size;
         before = page.last().map(|row| (row.ts, row.seq));
         for row in page.into_iter().filter(|row| row.id != own_row) {
+            let content = match row.role {
+                Role::Tool => activity::line(row.tool.as_ref(), &row.content, row.ts),
+                _ => row.content,
+            };
             let message = Message {
                 timestamp: Some(epoch(row.ts)),
                 db_id: Some(row.id.to_string()),
-                ..Message::text(row.role, row.content)
+                ..Message::text(row.role, content)
             };
             cost += estimate(&message);
             rows.push(message);

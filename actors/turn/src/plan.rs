@@ -35,6 +35,14 @@ pub struct Persona {
     pub requires_memory: bool,
     /// Whether the tool loop runs.
     pub uses_tools: bool,
+    /// Whether the search tools are offered.
+    pub uses_search: bool,
+    /// Whether the tools of the house are offered.
+    pub uses_home_assistant: bool,
+    /// Only these tools, as `tool` or `tool.action`; `None` for all.
+    pub tools_allow: Option<Vec<String>>,
+    /// Not these.
+    pub tools_deny: Vec<String>,
     /// Whether emotes are kept off the wire.
     pub voice_optimized: bool,
     /// Whose past messages it sees.
@@ -72,6 +80,8 @@ pub struct TurnPlan {
     pub settings: Arc<TurnSettings>,
     /// The model.
     pub engine: Engine,
+    /// Who answers in its place, in order, when it fails before it has said anything.
+    pub fallbacks: Vec<Engine>,
     /// Warnings from before the turn, such as a model fallback.
     pub warnings: Vec<String>,
     /// Effective speech mode.

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::journal::{Close, JournalOp, write_now};
 use crate::log::TurnLog;
 use crate::pipeline::epoch;
+use crate::tool_record;
 use crate::turn_logs::TurnLogs;
 use crate::turns::TurnError;
 
@@ -38,8 +39,13 @@ pub(crate) async fn close_interrupted(store: &Store) -> Result<usize, TurnError>
         if !text.trim().is_empty() {
             log.push_op(JournalOp::Message(Arc::new(partial_answer(log.header(), &text))));
         }
-        let (tail, close) = interrupted_end(text);
-        log.seal(tail, JournalOp::Close(Arc::new(close)));
+        log.seal(|events| {
+            let (mut tail, rows) = tool_record::settle(log.header(), SESSION_GAP, events, "interrupted");
+            let (end, close) = interrupted_end(text, count_calls(events));
+            tail.extend(end);
+            let rows = rows.into_iter().map(|row| JournalOp::Message(Arc::new(row)));
+            (tail, rows.chain([JournalOp::Close(Arc::new(close))]).collect())
+        });
         if let Err(error) = write_now(store, &log).await {
             if error.retry_after().is_some() {
                 return Err(error.into());
@@ -69,7 +75,12 @@ fn partial_answer(header: &TurnHeader, text: &str) -> NewMessage {
     }
 }
 
-fn interrupted_end(text: String) -> (Vec<TurnEvent>, Close) {
+fn count_calls(events: &[TurnEvent]) -> u32 {
+    let calls = events.iter().filter(|event| matches!(event, TurnEvent::ToolCall(_) | TurnEvent::ClientToolCall(_)));
+    u32::try_from(calls.count()).unwrap_or(u32::MAX)
+}
+
+fn interrupted_end(text: String, tool_call_count: u32) -> (Vec<TurnEvent>, Close) {
     let error = ErrorBody::new(ErrorClass::Internal, INTERRUPTED);
     let usage = Usage::estimate(0, text.chars().count());
     let tail = vec![
@@ -84,7 +95,7 @@ fn interrupted_end(text: String) -> (Vec<TurnEvent>, Close) {
             token_usage: None,
             usage,
             latency_ms: 0.0,
-            tool_call_count: 0,
+            tool_call_count,
             error_text: Some(INTERRUPTED.into()),
             ts: epoch(Timestamp::now()),
         })),

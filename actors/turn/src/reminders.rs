@@ -64,7 +64,7 @@ impl Meaning {
 pub(crate) async fn recall(shared: &TurnShared, past: &Past, meaning: Meaning) -> Reminders {
     let plan = &shared.plan;
     let text = plan.prompt.text.trim();
-    let just_begun = past.messages.len() < JUST_BEGUN;
+    let just_begun = past.said() < JUST_BEGUN;
     let outside = past.goes_on || !past.summaries.is_empty();
     let Some(meaning) = meaning.0.filter(|_| just_begun || outside) else { return Reminders::default() };
     let began = Instant::now();

@@ -48,6 +48,10 @@ pub struct TurnSettings {
     pub memory_diversity_enabled: bool,
     /// Share of the best score that such a pick must reach, 0 to 1.
     pub memory_diversity_floor: f64,
+    /// Most tool calls; 0 means a hundred.
+    pub max_tool_calls_per_turn: u32,
+    /// Most passes in which the model may call tools; three in device control.
+    pub max_tool_iterations: u32,
     /// Sampling temperature, 0 to 2.
     pub temperature: f64,
     /// Nucleus cut-off, 0 to 1.
@@ -78,6 +82,8 @@ impl Default for TurnSettings {
             memory_recency_weight: 0.3,
             memory_diversity_enabled: true,
             memory_diversity_floor: 0.5,
+            max_tool_calls_per_turn: 20,
+            max_tool_iterations: 8,
             temperature: 0.8,
             top_p: 0.95,
             timezone: None,

@@ -7,21 +7,22 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use greenroom_kit::{Address, Told};
-use greenroom_memory::{MessageStatus, NewMessage};
-use greenroom_protocol::event::{Finish, TurnMetadata, Warning};
-use greenroom_protocol::{ErrorClass, Role, TurnEvent, TurnHeader, TurnId, UserId};
+use greenroom_prompts::definition;
+use greenroom_protocol::event::{TurnMetadata, Warning};
+use greenroom_protocol::{ErrorClass, TurnEvent, TurnHeader, TurnId, UserId};
 use jiff::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use crate::answer::{Answer, EndWish, TurnEnd, TurnFailure, complete, verdict};
-use crate::journal::{Close, JournalOp, JournalQueue};
+use crate::answer::{Answer, EndWish, TurnEnd, TurnFailure};
+use crate::journal::{JournalOp, JournalQueue};
 use crate::log::{TurnLog, Viewer};
-use crate::pipeline::{epoch, milliseconds, run};
+use crate::pipeline::{epoch, run};
 use crate::plan::TurnPlan;
+use crate::single::Stop;
 use crate::stage::StageClock;
 use crate::turns::TurnsShared;
 
@@ -55,6 +56,17 @@ impl TurnShared {
         self.append(vec![TurnEvent::Warning(Box::new(warning))]);
     }
 
+    /// A prompt text of the service, as edited for the bot; the built-in one when edits cannot be read.
+    pub(crate) async fn template(&self, key: &str, variables: &[(&str, &str)]) -> String {
+        match self.room.rooms.prompts.render(key, Some(&self.plan.persona.slug), variables).await {
+            Ok(rendered) => rendered.text,
+            Err(error) => {
+                tracing::warn!(%error, key, "a prompt text could not be read, using the built-in one");
+                definition(key).map_or_else(String::new, |built_in| built_in.body.trim().to_owned())
+            }
+        }
+    }
+
     /// The turn's metadata event as it is known from the plan.
     pub(crate) fn metadata(&self) -> TurnMetadata {
         TurnMetadata {
@@ -69,125 +81,24 @@ impl TurnShared {
             ts: epoch(Timestamp::now()),
         }
     }
-
-    /// Ends the turn: the terminal events and the closing record go into the log, unannounced. Only the first call does
-    /// anything.
-    fn seal(&self, end: &TurnEnd, answer: &Answer, timings: Option<Value>) -> bool {
-        if self.log.is_sealed() {
-            return false;
-        }
-        let verdict = verdict(end, answer);
-        let mut tail = Vec::with_capacity(4);
-        if let Some(text) = &verdict.warning {
-            let prefix = match (verdict.error.is_some(), answer.text.is_empty()) {
-                (true, true) => "request_failed: ",
-                (true, false) => "stream_interrupted: ",
-                (false, _) => "",
-            };
-            let code = verdict.error.as_ref().and_then(|error| error.code.clone());
-            tail.push(TurnEvent::Warning(Box::new(Warning { warnings: vec![format!("{prefix}{text}")], code })));
-        }
-        let finish =
-            Finish { reason: verdict.finish, model: answer.upstream_model.clone(), error: verdict.error.clone() };
-        tail.push(TurnEvent::Finish(Box::new(finish)));
-        let window = self.plan.engine.context_window();
-        let limit = self.plan.engine.max_output_tokens();
-        let last = complete(&verdict, answer, window, limit, epoch(Timestamp::now()));
-        tail.push(TurnEvent::Usage(last.usage));
-        if !answer.text.trim().is_empty() {
-            self.log.push_op(JournalOp::Message(Arc::new(self.assistant_message(answer, verdict.whole))));
-        }
-        let close = Close {
-            status: verdict.status,
-            latency_ms: milliseconds(answer.latency()),
-            first_token_ms: answer.first_piece().map(milliseconds),
-            response_text: answer.text.clone(),
-            tool_calls_json: (!answer.tool_calls.is_empty()).then(|| tool_calls(answer).to_string()),
-            error_text: verdict.error_text.clone(),
-            token_usage_json: last.token_usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok()),
-            stage_timings_json: timings.map(|timings| timings.to_string()),
-            animation: answer.animation.clone(),
-        };
-        tail.push(TurnEvent::Complete(Box::new(last)));
-        let sealed = self.log.seal(tail, JournalOp::Close(Arc::new(close)));
-        if sealed {
-            self.queue.note_urgent(&self.log);
-            metrics::counter!("greenroom_turns_total", "status" => verdict.status.as_str()).increment(1);
-            metrics::histogram!("greenroom_turn_seconds").record(answer.latency());
-        }
-        sealed
-    }
-
-    fn assistant_message(&self, answer: &Answer, whole: bool) -> NewMessage {
-        let plan = &self.plan;
-        let status = if whole { MessageStatus::Complete } else { MessageStatus::Partial };
-        // Made from the turn, so that writing it twice is writing it once.
-        let name = format!("{}\u{0}answer", plan.id);
-        NewMessage {
-            bot: plan.persona.slug.clone(),
-            id: uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()),
-            role: Role::Assistant,
-            content: answer.text.clone(),
-            ts: Timestamp::now(),
-            user: plan.user.clone(),
-            turn: plan.id.clone(),
-            status,
-            metadata: (!whole).then(|| json!({"truncated": true})),
-            extract: plan.extracts(),
-            session: None,
-            session_gap: plan.settings.session_gap(),
-        }
-    }
-
-    /// The end could not be stored: the turn is told as failed, whatever it was.
-    pub(crate) fn reseal_as_unstored(&self) {
-        let failure = TurnFailure::new(ErrorClass::Storage, "finalize_error: the end of the turn could not be stored");
-        let answer = Answer::default();
-        let verdict = verdict(&TurnEnd::Failed(failure.clone()), &answer);
-        let window = self.plan.engine.context_window();
-        let last = complete(&verdict, &answer, window, self.plan.engine.max_output_tokens(), epoch(Timestamp::now()));
-        let warning = Warning {
-            warnings: vec![format!("stream_interrupted: {}", failure.message)],
-            code: Some(failure.class.code().into()),
-        };
-        let tail = vec![
-            TurnEvent::Warning(Box::new(warning)),
-            TurnEvent::Finish(Box::new(Finish { reason: verdict.finish, model: None, error: verdict.error.clone() })),
-            TurnEvent::Complete(Box::new(last)),
-        ];
-        let close = Close {
-            status: verdict.status,
-            latency_ms: 0.0,
-            first_token_ms: None,
-            response_text: self.log.text(),
-            tool_calls_json: None,
-            error_text: verdict.error_text,
-            token_usage_json: None,
-            stage_timings_json: None,
-            animation: None,
-        };
-        self.log.reseal(tail, JournalOp::Close(Arc::new(close)));
-        self.queue.note_urgent(&self.log);
-    }
-}
-
-/// The finalized list of tool calls as the turn log keeps it.
-fn tool_calls(answer: &Answer) -> Value {
-    let entries = answer.tool_calls.iter().enumerate().map(|(index, call)| {
-        let arguments = serde_json::from_str::<Value>(&call.arguments).ok().filter(Value::is_object);
-        json!({
-            "index": index + 1, "iteration": 1, "name": call.name, "call_id": call.id, "result": null,
-            "arguments": arguments.unwrap_or_else(|| json!({"raw": call.arguments})),
-        })
-    });
-    entries.collect()
 }
 
 /// Handle to a turn, live or finished.
 #[derive(Clone)]
 pub struct TurnRef {
     log: Arc<TurnLog>,
-    address: Option<Address<TurnMsg>>,
+    reins: Reins,
+}
+
+/// How a turn is told to end.
+#[derive(Clone)]
+enum Reins {
+    /// Its actor is asked.
+    Actor(Address<TurnMsg>),
+    /// It is a single call.
+    Single(Arc<Stop>),
+    /// It has ended.
+    Loose,
 }
 
 impl std::fmt::Debug for TurnRef {
@@ -198,11 +109,15 @@ impl std::fmt::Debug for TurnRef {
 
 impl TurnRef {
     pub(crate) fn live(log: Arc<TurnLog>, address: Address<TurnMsg>) -> Self {
-        Self { log, address: Some(address) }
+        Self { log, reins: Reins::Actor(address) }
+    }
+
+    pub(crate) fn single(log: Arc<TurnLog>, stop: Arc<Stop>) -> Self {
+        Self { log, reins: Reins::Single(stop) }
     }
 
     pub(crate) fn finished(log: Arc<TurnLog>) -> Self {
-        Self { log, address: None }
+        Self { log, reins: Reins::Loose }
     }
 
     /// The turn.
@@ -237,8 +152,12 @@ impl TurnRef {
 
     /// Asks the turn to end; without effect when it has.
     pub fn end(&self, wish: EndWish) {
-        if let Some(address) = &self.address {
-            let _ = address.tell(TurnMsg::End(wish));
+        match &self.reins {
+            Reins::Actor(address) => {
+                let _ = address.tell(TurnMsg::End(wish));
+            }
+            Reins::Single(stop) => stop.end(wish),
+            Reins::Loose => {}
         }
     }
 
@@ -266,7 +185,7 @@ impl TurnRef {
     /// Makes the turn's actor panic at its next message, to test what follows.
     #[doc(hidden)]
     pub fn crash(&self) {
-        if let Some(address) = &self.address {
+        if let Reins::Actor(address) = &self.reins {
             let _ = address.crash();
         }
     }

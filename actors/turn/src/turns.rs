@@ -13,15 +13,16 @@ use greenroom_prompts::Prompts;
 use greenroom_protocol::event::Warning;
 use greenroom_protocol::{BotSlug, ErrorClass, TurnEvent, TurnHeader, TurnId};
 use greenroom_store::{Store, StoreError};
+use greenroom_tools::Tools;
 use jiff::Timestamp;
 use ractor::Actor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::EndWish;
-use crate::execute::FLUSH_INTERVAL;
 use crate::journal::{Desk, JournalOp, JournalQueue, Open, journal_child};
 use crate::log::{Stored, TurnLog};
+use crate::pass::FLUSH_INTERVAL;
 use crate::plan::TurnPlan;
 use crate::recovery::close_interrupted;
 use crate::turn::{Turn, TurnArgs, TurnRef, TurnShared};
@@ -60,6 +61,8 @@ pub struct TurnRooms {
     pub profiles: Profiles,
     /// Texts that operators may edit.
     pub prompts: Prompts,
+    /// What models may call.
+    pub tools: Tools,
 }
 
 /// A turn whose end is stored.
@@ -152,11 +155,11 @@ impl std::fmt::Debug for Turns {
 pub(crate) struct TurnsShared {
     group: Supervisor,
     store: Store,
-    queue: Arc<JournalQueue>,
-    live: Mutex<HashMap<TurnId, (TurnRef, bool)>>,
-    tracker: TaskTracker,
+    pub(crate) queue: Arc<JournalQueue>,
+    pub(crate) live: Mutex<HashMap<TurnId, (TurnRef, bool)>>,
+    pub(crate) tracker: TaskTracker,
     draining: AtomicBool,
-    settings: TurnsSettings,
+    pub(crate) settings: TurnsSettings,
     logs: TurnLogs,
     journal: Address<crate::journal::JournalMsg>,
     pub(crate) rooms: TurnRooms,
@@ -246,13 +249,8 @@ impl Turns {
     /// # Errors
     /// [`TurnError::Storage`] while the database is away, [`TurnError::Draining`] during shutdown.
     pub async fn begin(&self, plan: TurnPlan) -> Result<TurnRef, TurnError> {
+        self.admits()?;
         let room = &self.shared;
-        if room.draining.load(Ordering::Acquire) {
-            return Err(TurnError::Draining);
-        }
-        if !room.store.is_available() {
-            return Err(TurnError::Storage);
-        }
         let supervisor = room.group.cell().ok_or(AskError::Gone)?;
         let shared = self.admit(plan);
         let id = shared.plan.id.clone();
@@ -272,6 +270,18 @@ impl Turns {
             return Err(TurnError::Actor(error.to_string()));
         }
         Ok(turn)
+    }
+
+    /// Whether anything may begin now.
+    pub(crate) fn admits(&self) -> Result<(), TurnError> {
+        if self.shared.draining.load(Ordering::Acquire) {
+            return Err(TurnError::Draining);
+        }
+        if self.shared.store.is_available() { Ok(()) } else { Err(TurnError::Storage) }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<TurnsShared> {
+        &self.shared
     }
 
     fn admit(&self, mut plan: TurnPlan) -> Arc<TurnShared> {

@@ -27,7 +27,7 @@ impl ProfileRepository {
             SELECT slug, namespace, name, description, system_prompt, requires_memory, voice_optimized, tts_mode,
                    include_summaries, uses_tools, uses_search, uses_home_assistant, default_model, color, avatar,
                    default_voice, nextcloud_config, bot_type, agent_backend, agent_backend_config, tools_allow,
-                   tools_deny, history_scope, timezone, created_at, updated_at
+                   tools_deny, history_scope, timezone, model_fallbacks, created_at, updated_at
               FROM bot_profiles
              ORDER BY slug COLLATE \"C\"";
         db.query(&db.prepare_cached(SQL).await?, &[]).await?.iter().map(profile).collect()
@@ -39,7 +39,7 @@ impl ProfileRepository {
             SELECT slug, namespace, name, description, system_prompt, requires_memory, voice_optimized, tts_mode,
                    include_summaries, uses_tools, uses_search, uses_home_assistant, default_model, color, avatar,
                    default_voice, nextcloud_config, bot_type, agent_backend, agent_backend_config, tools_allow,
-                   tools_deny, history_scope, timezone, created_at, updated_at
+                   tools_deny, history_scope, timezone, model_fallbacks, created_at, updated_at
               FROM bot_profiles
              WHERE slug = $1
                FOR UPDATE";
@@ -54,9 +54,9 @@ impl ProfileRepository {
                    (slug, namespace, name, description, system_prompt, requires_memory, voice_optimized, tts_mode,
                     include_summaries, uses_tools, uses_search, uses_home_assistant, default_model, color, avatar,
                     default_voice, nextcloud_config, bot_type, agent_backend, agent_backend_config, tools_allow,
-                    tools_deny, history_scope, timezone, updated_at, created_at)
-            VALUES ($1, $26, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                    $21, $22, $23, $24, $25)
+                    tools_deny, history_scope, timezone, model_fallbacks, updated_at, created_at)
+            VALUES ($1, $27, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+                    $21, $22, $23, $24, $25, $26)
                 ON CONFLICT (slug) DO NOTHING";
         let row = Values::of(profile);
         let mut parameters = row.parameters();
@@ -72,7 +72,8 @@ impl ProfileRepository {
                    tts_mode = $7, include_summaries = $8, uses_tools = $9, uses_search = $10,
                    uses_home_assistant = $11, default_model = $12, color = $13, avatar = $14, default_voice = $15,
                    nextcloud_config = $16, bot_type = $17, agent_backend = $18, agent_backend_config = $19,
-                   tools_allow = $20, tools_deny = $21, history_scope = $22, timezone = $23, updated_at = $24
+                   tools_allow = $20, tools_deny = $21, history_scope = $22, timezone = $23,
+                   model_fallbacks = $24, updated_at = $25
              WHERE slug = $1";
         db.execute(&db.prepare_cached(SQL).await?, &Values::of(profile).parameters()).await?;
         Ok(())
@@ -114,7 +115,7 @@ impl ProfileRepository {
     }
 }
 
-/// A profile's editable columns as parameters $1 to $24.
+/// A profile's editable columns as parameters $1 to $25.
 struct Values<'a> {
     slug: &'a str,
     character: &'a Character,
@@ -165,6 +166,7 @@ impl<'a> Values<'a> {
             &it.tools_deny,
             &self.history_scope,
             &it.timezone,
+            &it.model_fallbacks,
             self.updated_at,
         ]
     }
@@ -195,6 +197,7 @@ fn profile(row: &Row) -> Result<BotProfile, BotsError> {
         agent_backend_config: object("agent_backend_config")?,
         tools_allow: row.try_get("tools_allow")?,
         tools_deny: row.try_get("tools_deny")?,
+        model_fallbacks: row.try_get("model_fallbacks")?,
         history_scope: scope_of(row.try_get("history_scope")?).ok_or(BotsError::Unreadable("history_scope"))?,
         timezone: row.try_get("timezone")?,
     };

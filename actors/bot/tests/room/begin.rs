@@ -272,3 +272,22 @@ async fn client_context_and_home_mode_reach_the_model() {
     let seen = house.upstream.wait_for_request(1).await.body.to_string();
     assert!(seen.contains("You sell phones.") && seen.contains("Be Nova."), "{seen}");
 }
+
+#[tokio::test]
+async fn a_bots_fallbacks_answer_when_its_model_fails_before_the_first_token() {
+    let house = house().await;
+    let draft = json!({"model_fallbacks": ["FAKE", "gone", "keyless", "other"]});
+    house.bots.patch_profile("nova", &draft, IfMatch::Any).await.unwrap();
+    house.upstream.script(Script::status(401));
+    house.upstream.script(Script::text("the other one"));
+    let turn = house.ask("nova", "ann", "hello").await.unwrap();
+    let ended = outcome(&turn).await;
+    assert_eq!((ended.status, ended.text.as_str()), (TurnStatus::Ok, "the other one"));
+    let models: Vec<String> = house
+        .upstream
+        .requests()
+        .iter()
+        .filter_map(|request| request.body["model"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(models, ["fake-1", "other-1"], "unknown and unavailable ones are passed over");
+}

@@ -52,6 +52,7 @@ async fn every_field_survives_the_database() {
         "nextcloud_config": {"room": 1, "bot_secret": "s"}, "agent_backend": "OpenClaw",
         "agent_backend_config": {"session_key": "agent:main", "token": "t", "model": "any"},
         "tools_allow": ["memory"], "tools_deny": ["home", "history.delete"], "history_scope": "user",
+        "model_fallbacks": ["other", "echo"],
         "timezone": "Europe/Lisbon",
     });
     let made = house.bots.create_profile(&body).await.unwrap();

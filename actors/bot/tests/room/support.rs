@@ -9,6 +9,7 @@ use greenroom_protocol::{BotSlug, ChatRequest, RequestId, TurnEvent, TurnStatus,
 use greenroom_provider::{ProviderSettings, Providers};
 use greenroom_store::testing::{TestDatabase, database};
 use greenroom_test_support::upstream::Upstream;
+use greenroom_tools::Tools;
 use greenroom_turn::{TurnRef, TurnRooms, Turns, TurnsSettings};
 use serde_json::{Value, json};
 
@@ -55,7 +56,7 @@ models:
     let providers = Providers::start(&group, store.clone(), settings).await.unwrap();
     let memory = Memory::wordless(root.group("memory").await.unwrap(), store.clone());
     let (profiles, prompts) = (Profiles::new(store.clone()), Prompts::new(store.clone()));
-    let rooms = TurnRooms { memory, profiles, prompts };
+    let rooms = TurnRooms { memory, profiles, prompts, tools: Tools::none() };
     let group = root.group("turns").await.unwrap();
     let turns = Turns::start(group, store, rooms, TurnsSettings::default()).await.unwrap();
     let mut settings = BotsSettings { seeds: SEEDS.into(), ..BotsSettings::default() };

@@ -153,12 +153,12 @@ impl JournalRepository {
     pub(crate) async fn record_tools_on(db: &impl GenericClient, tools: &[ToolRow]) -> Result<(), StoreError> {
         const START: &str = "
             INSERT INTO tool_call_records
-                   (turn_id, call_id, bot_id, user_id, tool_name, arguments_json, iteration, started_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                   (turn_id, call_id, bot_id, user_id, tool_name, arguments_json, iteration, started_at, effects)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
             ON CONFLICT (turn_id, call_id) DO NOTHING";
         const END: &str = "
             UPDATE tool_call_records
-               SET result_text = $3, ended_at = $4, duration_ms = $5
+               SET result_text = $3, ended_at = $4, duration_ms = $5, ok = $6
              WHERE turn_id = $1 AND call_id = $2";
         for ToolRow { header, event } in tools {
             let turn = header.turn_id.as_str();
@@ -170,13 +170,24 @@ impl JournalRepository {
                     let (bot, user) = (header.bot_id.as_str(), header.user_id.as_str());
                     db.execute(
                         &statement,
-                        &[&turn, &call.call_id, &bot, &user, &call.name, &arguments, &iteration, &call.ts],
+                        &[
+                            &turn,
+                            &call.call_id,
+                            &bot,
+                            &user,
+                            &call.name,
+                            &arguments,
+                            &iteration,
+                            &call.ts,
+                            &call.effects,
+                        ],
                     )
                     .await?;
                 }
                 TurnEvent::ToolResult(end) => {
                     let statement = db.prepare_cached(END).await?;
-                    db.execute(&statement, &[&turn, &end.call_id, &end.result, &end.ts, &end.duration_ms]).await?;
+                    db.execute(&statement, &[&turn, &end.call_id, &end.result, &end.ts, &end.duration_ms, &end.ok])
+                        .await?;
                 }
                 _ => {}
             }

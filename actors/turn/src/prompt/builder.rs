@@ -11,8 +11,12 @@ pub(crate) mod position {
     pub(crate) const BASE_PROMPT: i32 = 2;
     /// What the bot remembers, when a conversation begins.
     pub(crate) const MEMORY_CONTEXT: i32 = 3;
+    /// How tools are called.
+    pub(crate) const TOOLS: i32 = 4;
     /// The client's system text.
     pub(crate) const CLIENT_CONTEXT: i32 = 5;
+    /// How memory is used.
+    pub(crate) const GLOBAL_INSTRUCTIONS: i32 = 6;
     /// Speech rules and bot-specific additions.
     pub(crate) const CUSTOM: i32 = 50;
     /// What the prompt reminds the bot of in the middle of a conversation: changes with every turn.
@@ -22,12 +26,12 @@ pub(crate) mod position {
 }
 
 /// A system prompt in the making.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct PromptBuilder {
     sections: Vec<Section>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Section {
     name: &'static str,
     content: String,

@@ -30,6 +30,10 @@ pub struct ToolCallEntry {
     pub ended_at: Option<f64>,
     /// Run time in milliseconds.
     pub duration_ms: Option<f64>,
+    /// Whether it succeeded; null while running.
+    pub ok: Option<bool>,
+    /// `read_only`, `idempotent` or `dangerous`, where the tool declares it.
+    pub effects: Option<String>,
 }
 
 impl ToolCallEntry {
@@ -50,9 +54,11 @@ impl ToolCallEntry {
                 status: if result.is_some() { "completed" } else { "pending" },
                 result,
                 call_id: item["call_id"].as_str().map(str::to_owned),
-                started_at: None,
-                ended_at: None,
-                duration_ms: None,
+                started_at: item["started_at"].as_f64(),
+                ended_at: item["ended_at"].as_f64(),
+                duration_ms: item["duration_ms"].as_f64(),
+                ok: item["ok"].as_bool(),
+                effects: item["effects"].as_str().map(str::to_owned),
             })
         });
         entries.collect()
@@ -78,6 +84,8 @@ impl ToolCallEntry {
             started_at: row.try_get("started_at")?,
             ended_at,
             duration_ms: row.try_get("duration_ms")?,
+            ok: row.try_get("ok")?,
+            effects: row.try_get("effects")?,
         })
     }
 }

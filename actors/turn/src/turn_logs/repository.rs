@@ -249,7 +249,8 @@ async fn records_of(
     turns: &[&str],
 ) -> Result<HashMap<String, Vec<ToolCallEntry>>, StoreError> {
     const SQL: &str = "
-        SELECT turn_id, call_id, tool_name, arguments_json, result_text, iteration, started_at, ended_at, duration_ms
+        SELECT turn_id, call_id, tool_name, arguments_json, result_text, iteration, started_at, ended_at, duration_ms,
+               effects, ok
           FROM tool_call_records
          WHERE turn_id = ANY ($1)
          ORDER BY started_at, call_id";

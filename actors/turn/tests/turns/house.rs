@@ -10,9 +10,10 @@ use greenroom_profile::Profiles;
 use greenroom_prompts::Prompts;
 use greenroom_protocol::chat::{ClientTools, Prompt};
 use greenroom_protocol::{BotSlug, MessageId, RequestId, Sampling, TurnEvent, TurnId, UserId};
-use greenroom_provider::{ProviderSettings, Providers};
+use greenroom_provider::{Engine, ProviderSettings, Providers};
 use greenroom_store::testing::{TestDatabase, database};
 use greenroom_test_support::upstream::Upstream;
+use greenroom_tools::{Tool, ToolRooms, ToolSettings, Tools};
 use greenroom_turn::{HistoryScope, Persona, TurnPlan, TurnRef, TurnRooms, TurnSettings, Turns, TurnsSettings};
 
 /// The room and what it stands on.
@@ -25,13 +26,25 @@ pub struct House {
     pub root: Supervisor,
 }
 
-/// Model seeds that know the scripted upstream.
+/// Model seeds that know the scripted upstream: one model for each way of calling tools, and one that may not.
 fn seeds(upstream: &Upstream) -> String {
-    format!(
-        "models:\n  scripted:\n    type: openai\n    model_id: scripted\n    base_url: {}\n    api_key: scripted\n    \
-         context_window: 8000\n    max_tokens: 1000\n    supports_images: true\n  echo:\n    type: echo\n",
-        upstream.base_url()
-    )
+    let mut seeds = String::from("models:\n  echo: {type: echo}\n");
+    for (alias, more) in [
+        ("scripted", "supports_images: true, price: {input: 2.0, output: 10.0}"),
+        ("other", "tool_support: native"),
+        ("refusing", "tool_support: native"),
+        ("react", "tool_support: react"),
+        ("xml", "tool_support: xml"),
+        ("toolless", "tool_support: none"),
+        ("pygmalion", "tool_support: react, adapter: pygmalion"),
+    ] {
+        seeds.push_str(&format!(
+            "  {alias}: {{type: openai, model_id: {alias}, base_url: '{}', api_key: scripted, context_window: 8000, \
+             max_tokens: 1000, {more}}}\n",
+            upstream.base_url()
+        ));
+    }
+    seeds
 }
 
 impl House {
@@ -40,6 +53,16 @@ impl House {
     }
 
     pub async fn with(settings: TurnsSettings) -> Self {
+        Self::built(settings, |rooms| Tools::new(rooms, ToolSettings::default())).await
+    }
+
+    /// A house whose bots may call exactly these tools.
+    pub async fn with_tools(tools: Vec<Arc<dyn Tool>>) -> Self {
+        let settings = TurnsSettings { store_deadline: Duration::from_secs(10), ..TurnsSettings::default() };
+        Self::built(settings, |_| Tools::of(tools, Vec::new(), ToolSettings::default())).await
+    }
+
+    async fn built(settings: TurnsSettings, tools: impl FnOnce(ToolRooms) -> Tools) -> Self {
         let upstream = Upstream::start().await;
         let database = database().await;
         let (root, _join) = Supervisor::root(Board::default()).await.expect("root");
@@ -58,7 +81,8 @@ impl House {
         let embedder = Embedder::test_hash();
         let memory = Memory::new(group("memory").await, store.clone(), embedder, MemorySettings::default());
         let (profiles, prompts) = (Profiles::new(store.clone()), Prompts::new(store.clone()));
-        let rooms = TurnRooms { memory: memory.clone(), profiles, prompts };
+        let tools = tools(ToolRooms::new(memory.clone(), profiles.clone()));
+        let rooms = TurnRooms { memory: memory.clone(), profiles, prompts, tools };
         let turns = Turns::start(group("turns").await, store, rooms, settings).await.expect("turns");
         let name = NamespaceName::from_profile("tess").expect("a plain name");
         let namespace = memory.namespace(&BotSlug::parse("tess").expect("a slug"), &name);
@@ -84,7 +108,8 @@ impl House {
             sampling: Sampling::default(),
             client_tools: ClientTools::default(),
             settings: Arc::new(TurnSettings { timezone: Some("UTC".into()), ..TurnSettings::default() }),
-            engine: self.providers.engine("scripted").expect("the scripted model"),
+            engine: self.engine("scripted"),
+            fallbacks: Vec::new(),
             warnings: Vec::new(),
             tts_mode: false,
             tts_instructions: "Speak plainly.".into(),
@@ -99,6 +124,19 @@ impl House {
         }
     }
 
+    /// A plan for a bot that may use tools, answered by this model.
+    pub fn tool_plan(&self, model: &str, prompt: &str) -> TurnPlan {
+        TurnPlan {
+            persona: Arc::new(Persona { uses_tools: true, ..self.persona() }),
+            engine: self.engine(model),
+            ..self.plan(prompt)
+        }
+    }
+
+    pub fn engine(&self, alias: &str) -> Engine {
+        self.providers.engine(alias).expect("a seeded model")
+    }
+
     pub fn persona(&self) -> Persona {
         Persona {
             slug: self.namespace.bot().clone(),
@@ -106,6 +144,10 @@ impl House {
             system_prompt: "You are Tess.".into(),
             requires_memory: true,
             uses_tools: false,
+            uses_search: false,
+            uses_home_assistant: false,
+            tools_allow: None,
+            tools_deny: Vec::new(),
             voice_optimized: false,
             history_scope: HistoryScope::Bot,
             agent_backend: None,
