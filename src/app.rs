@@ -13,19 +13,23 @@ use greenroom_distill::summaries::Summaries;
 use greenroom_distill::{Distill, IsBotName, Models};
 use greenroom_embedder::Embedder;
 use greenroom_kit::{Address, Board, Supervisor, SupervisorError};
+use greenroom_mcp::{Mcp, McpStartError};
 use greenroom_memory::Memory;
 use greenroom_profile::Profiles;
 use greenroom_prompts::Prompts;
 use greenroom_provider::{Providers, ProvidersError};
 use greenroom_scheduler::{Scheduler, SchedulerError};
 use greenroom_store::{Store, StoreError};
+use greenroom_tools::{ToolRooms, ToolSettings, Tools};
 use greenroom_turn::{TurnError, TurnRooms, Turns};
+use greenroom_web::{Web, WebError};
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Config, ConfigError};
+use crate::desk::Desk;
 use crate::house::House;
 use crate::http::accept::Connections;
 use crate::http::admission::Admission;
@@ -77,6 +81,12 @@ pub enum StartError {
     /// The providers.
     #[error(transparent)]
     Providers(#[from] ProvidersError),
+    /// Reaching the web.
+    #[error(transparent)]
+    Web(#[from] WebError),
+    /// Connections to MCP servers.
+    #[error(transparent)]
+    Mcp(#[from] McpStartError),
     /// The turn engine.
     #[error(transparent)]
     Turns(#[from] TurnError),
@@ -143,11 +153,26 @@ async fn open(
     let memory = Memory::new(group, store.clone(), embedder.clone(), rooms::memory(&config));
     let (profiles, prompts) = (Profiles::new(store.clone()), Prompts::new(store.clone()));
     let bots_group = root.group("bots").await?;
+    let group = root.group("mcp").await?;
+    let mcp = Mcp::start(&group, rooms::mcp(&config)).await?;
+    let web = Web::new(rooms::web(&config)?)?;
+    let desk = Desk::new(providers.clone());
+    let tools = Tools::new(
+        ToolRooms {
+            neighbours: Some(desk.clone()),
+            desk: Some(desk.clone()),
+            web: Some(web.clone()),
+            mcp: Some(mcp.clone()),
+            ..ToolRooms::new(memory.clone(), profiles.clone())
+        },
+        ToolSettings::default(),
+    );
     let group = root.group("turns").await?;
-    let below = TurnRooms { memory: memory.clone(), profiles: profiles.clone(), prompts: prompts.clone() };
+    let below = TurnRooms { memory: memory.clone(), profiles: profiles.clone(), prompts: prompts.clone(), tools };
     let turns = Turns::start(group, store.clone(), below, rooms::turns(&config)).await?;
     let settings = rooms::bots(&config, texts);
     let bots = Bots::start(&bots_group, store.clone(), providers.clone(), turns.clone(), settings).await?;
+    desk.open(bots.clone());
 
     let models = Models::new(providers.clone(), rooms::models(&config));
     let names = bots.clone();
@@ -188,6 +213,8 @@ async fn open(
         distill,
         summaries,
         scheduler,
+        web,
+        mcp,
         bots,
         turns,
         connections,

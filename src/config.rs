@@ -7,6 +7,7 @@ mod check;
 mod dotenv;
 mod memory;
 mod names;
+mod outside;
 mod sections;
 mod sources;
 mod tunables;
@@ -18,6 +19,7 @@ use figment::Figment;
 use serde::{Deserialize, Serialize};
 
 pub use memory::{EmbedderSection, LlmPolicy, MemorySection, SchedulerSection};
+pub use outside::{HomeSection, SearchDepth, SearchSection, WebSection};
 pub use sections::{
     Auth, BotsSection, Key, KeyRole, Limits, LogFormat, LogSection, ProvidersSection, Server, StoreSection,
     TurnsSection,
@@ -50,6 +52,12 @@ pub struct Config {
     pub bots: BotsSection,
     /// The turn engine.
     pub turns: TurnsSection,
+    /// Services that search the web.
+    pub search: SearchSection,
+    /// Pages of the web.
+    pub web: WebSection,
+    /// Home Assistant.
+    pub home: HomeSection,
     /// Logging.
     pub log: LogSection,
 }

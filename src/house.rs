@@ -9,6 +9,7 @@ use greenroom_distill::summaries::Summaries;
 use greenroom_distill::{BotBrief, Decay, Distill, DistillSettings};
 use greenroom_embedder::Embedder;
 use greenroom_kit::Board;
+use greenroom_mcp::Mcp;
 use greenroom_memory::{Memory, RetrievalSettings};
 use greenroom_profile::Profiles;
 use greenroom_prompts::Prompts;
@@ -16,6 +17,7 @@ use greenroom_provider::Providers;
 use greenroom_scheduler::Scheduler;
 use greenroom_store::Store;
 use greenroom_turn::{HistoryScope, Turns};
+use greenroom_web::Web;
 
 use crate::config::Config;
 use crate::http::accept::Connections;
@@ -43,6 +45,10 @@ pub struct House {
     pub summaries: Summaries,
     /// When all that runs.
     pub scheduler: Scheduler,
+    /// The world outside.
+    pub web: Web,
+    /// Other servers with tools.
+    pub mcp: Mcp,
     /// Bots.
     pub bots: Bots,
     /// Turns.

@@ -7,6 +7,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod console;
+mod desk;
 pub mod house;
 pub mod http;
 pub mod logging;

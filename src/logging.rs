@@ -21,10 +21,11 @@ pub fn init(section: &LogSection) {
 fn directives(section: &LogSection) -> &str {
     match &section.filter {
         Some(filter) => filter,
-        None if section.debug => "debug,greenroom=trace",
+        // The client of MCP servers logs messages whole, secrets of the house included.
+        None if section.debug => "debug,greenroom=trace,rmcp=off",
         // The filter takes prefixes, so this names all rooms.
-        None if section.verbose => "info,greenroom=debug",
-        None => "info",
+        None if section.verbose => "info,greenroom=debug,rmcp=off",
+        None => "info,rmcp=off",
     }
 }
 
@@ -35,9 +36,9 @@ mod tests {
     #[test]
     fn an_explicit_filter_wins() {
         let mut section = LogSection::default();
-        assert_eq!(directives(&section), "info");
+        assert_eq!(directives(&section), "info,rmcp=off");
         section.verbose = true;
-        assert_eq!(directives(&section), "info,greenroom=debug");
+        assert_eq!(directives(&section), "info,greenroom=debug,rmcp=off");
         section.filter = Some("warn".into());
         assert_eq!(directives(&section), "warn");
     }

@@ -7,17 +7,20 @@ use greenroom_bot::{BUILT_IN_SEEDS, Bots, BotsSettings, Layer};
 use greenroom_distill::summaries::SummarySettings;
 use greenroom_distill::{DistillRules, ExtractionRules, ModelSettings, UpkeepRules};
 use greenroom_embedder::{Choice, EmbedderSettings};
+use greenroom_mcp::{ServerSettings, Transport};
 use greenroom_memory::{MemorySettings, RecallSettings};
 use greenroom_protocol::{BotSlug, UserId};
 use greenroom_provider::{ProviderSettings, Timeouts};
 use greenroom_scheduler::{JobType, SchedulerSettings};
 use greenroom_store::StoreSettings;
+use greenroom_tools::{HOME_LEGACY, HOME_NATIVE};
 use greenroom_turn::TurnsSettings;
+use greenroom_web::{Addresses, AllowList, Crawl4Ai, RedditSettings, WebError, WebSettings};
 use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::app::StartError;
-use crate::config::{Config, EmbedderSection, LlmPolicy, Surroundings};
+use crate::config::{Config, EmbedderSection, LlmPolicy, SearchDepth, Surroundings};
 
 /// The seed file that is looked for when none is named.
 const SEEDS_BESIDE: &str = "bots.yaml";
@@ -79,6 +82,8 @@ pub fn providers(config: &Config) -> ProviderSettings {
         openai_base_url: section.openai_base_url.clone(),
         openrouter_api_key: section.openrouter_api_key.clone(),
         xai_api_key: section.xai_api_key.clone(),
+        anthropic_api_key: section.anthropic_api_key.clone(),
+        anthropic_base_url: section.anthropic_base_url.clone(),
         ollama_host: section.ollama_host.clone(),
         secret_named: std::sync::Arc::new(|name| {
             Surroundings::of_process().variable(name).map(|value| SecretString::from(value.to_owned()))
@@ -239,6 +244,62 @@ pub fn turns(config: &Config) -> TurnsSettings {
         disconnect_grace: config.limits.disconnect_grace.get(),
         ..TurnsSettings::default()
     }
+}
+
+/// What reaches the web is told.
+///
+/// # Errors
+/// What is wrong with the settings, which their check finds first.
+pub fn web(config: &Config) -> Result<WebSettings, WebError> {
+    let (search, web) = (&config.search, &config.web);
+    let or = Addresses::default();
+    let reddit = search.reddit_client_id.clone().zip(search.reddit_client_secret.clone());
+    Ok(WebSettings {
+        provider: search.first().map_err(WebError::Invalid)?,
+        brave_key: search.brave_api_key.clone(),
+        tavily_key: search.tavily_api_key.clone(),
+        reddit: reddit.map(|(client_id, client_secret)| RedditSettings {
+            client_id,
+            client_secret,
+            user_agent: search.reddit_user_agent.clone(),
+        }),
+        news_key: search.newsapi_api_key.clone(),
+        max_results: search.max_results,
+        search_timeout: search.timeout.get(),
+        include_answer: search.include_answer,
+        advanced_depth: search.depth == SearchDepth::Advanced,
+        safe_search: search.safe_search,
+        region: search.region.clone(),
+        crawl4ai: web.crawl4ai_url.clone().map(|url| Crawl4Ai { url, token: web.crawl4ai_api_token.clone() }),
+        max_chars: web.fetch_max_chars,
+        allow: AllowList::parse(&web.allow.0)?,
+        addresses: Addresses {
+            tavily: search.tavily_url.clone().unwrap_or(or.tavily),
+            brave: search.brave_url.clone().unwrap_or(or.brave),
+            duckduckgo: search.duckduckgo_url.clone().unwrap_or(or.duckduckgo),
+            news: search.newsapi_url.clone().unwrap_or(or.news),
+            ..or
+        },
+        ..WebSettings::default()
+    })
+}
+
+/// The MCP servers there are: Home Assistant itself, or the older server in front of it.
+#[must_use]
+pub fn mcp(config: &Config) -> Vec<ServerSettings> {
+    let home = &config.home;
+    let native = home.native_url.as_ref().map(|url| ServerSettings {
+        token: home.native_token.clone(),
+        exclude: home.tool_exclude.0.clone(),
+        ..ServerSettings::new(HOME_NATIVE, url)
+    });
+    let older = home.enabled.then(|| ServerSettings {
+        token: home.auth_token.clone(),
+        transport: Transport::Sse,
+        timeout: home.timeout.get(),
+        ..ServerSettings::new(HOME_LEGACY, format!("{}/sse", home.url.trim_end_matches('/')))
+    });
+    native.into_iter().chain(older).collect()
 }
 
 /// What the bots are told.

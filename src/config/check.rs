@@ -15,6 +15,7 @@ pub(super) fn complaints(config: &Config) -> Vec<String> {
     check_keys(config, &mut found);
     check_names(config, &mut found);
     check_memory(config, &mut found);
+    check_outside(config, &mut found);
     found
 }
 
@@ -119,7 +120,10 @@ fn check_names(config: &Config, found: &mut Vec<String>) {
     if let Some(Err(bad)) = config.bots.default_user.as_deref().map(UserId::parse) {
         found.push(format!("bots.default_user: {bad}"));
     }
-    for (name, url) in [("providers.openai_base_url", &config.providers.openai_base_url)] {
+    for (name, url) in [
+        ("providers.openai_base_url", &config.providers.openai_base_url),
+        ("providers.anthropic_base_url", &config.providers.anthropic_base_url),
+    ] {
         if let Some(url) = url
             && !(url.starts_with("http://") || url.starts_with("https://"))
         {
@@ -169,5 +173,30 @@ fn check_memory(config: &Config, found: &mut Vec<String>) {
     if crate::rooms::embedder_choice(&config.embedder).is_none() {
         let model = &config.embedder.model;
         found.push(format!("embedder.model: '{model}' is none of all-MiniLM-L6-v2, test-hash and off"));
+    }
+}
+
+fn check_outside(config: &Config, found: &mut Vec<String>) {
+    if let Err(why) = config.search.first() {
+        found.push(format!("search.provider: {why}"));
+    }
+    for (name, span) in [("search.timeout", config.search.timeout), ("home.timeout", config.home.timeout)] {
+        if span.get().is_zero() {
+            found.push(format!("{name}: must be longer than nothing"));
+        }
+    }
+    if !(1..=20).contains(&config.search.max_results) {
+        found.push("search.max_results: must be between 1 and 20".into());
+    }
+    if config.web.fetch_max_chars == 0 {
+        found.push("web.fetch_max_chars: must be at least 1".into());
+    }
+    if let Err(error) = greenroom_web::AllowList::parse(&config.web.allow.0) {
+        found.push(format!("web.allow: {error}"));
+    }
+    for server in crate::rooms::mcp(config) {
+        if let Err(why) = server.check() {
+            found.push(format!("home: {why}"));
+        }
     }
 }

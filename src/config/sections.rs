@@ -182,6 +182,12 @@ pub struct ProvidersSection {
     /// Key for xAI.
     #[serde(serialize_with = "hidden", deserialize_with = "secret")]
     pub xai_api_key: Option<SecretString>,
+    /// Key for Anthropic, or for whatever listens at `anthropic_base_url`.
+    #[serde(serialize_with = "hidden", deserialize_with = "secret")]
+    pub anthropic_api_key: Option<SecretString>,
+    /// Base URL of the Messages endpoint.
+    #[serde(deserialize_with = "optional")]
+    pub anthropic_base_url: Option<String>,
     /// Base URL of an Ollama server.
     #[serde(deserialize_with = "optional")]
     pub ollama_host: Option<String>,
@@ -209,6 +215,8 @@ impl Default for ProvidersSection {
             openai_base_url: None,
             openrouter_api_key: None,
             xai_api_key: None,
+            anthropic_api_key: None,
+            anthropic_base_url: None,
             ollama_host: None,
             max_concurrent: 10_000,
             connect_timeout: Span::secs(5),

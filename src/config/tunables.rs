@@ -67,6 +67,10 @@ pub struct Tunables {
     pub history_summarization_interval_minutes: Option<u32>,
     /// Minutes between profile jobs.
     pub profile_maintenance_interval_minutes: Option<u32>,
+    /// Tool calls of a turn; 0 is a hundred.
+    pub max_tool_calls_per_turn: Option<u32>,
+    /// Passes of a turn in which the model may call tools.
+    pub max_tool_iterations: Option<u32>,
     /// Sampling temperature.
     #[serde(deserialize_with = "number")]
     pub temperature: Option<f64>,

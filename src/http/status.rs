@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_memory::MessageRepository;
+use greenroom_embedder::Availability;
 use greenroom_provider::{Health, ProviderProbe};
+use greenroom_scheduler::{JobFilter, TaskFilter, TaskStatus};
 use greenroom_store::{StoreFacts, StoreMode};
+use greenroom_tools::HOME_NATIVE;
 use greenroom_turn::TurnCounts;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, VARY};
 use http::{HeaderValue, StatusCode};
@@ -30,7 +32,13 @@ const GATHER_LIMIT: Duration = Duration::from_secs(2);
 /// Facts that cost a query or a call.
 #[derive(Debug, Default)]
 struct Gathered {
+    /// Of the default bot.
     messages: i64,
+    /// Of the default bot.
+    memories: i64,
+    jobs: i64,
+    tasks_waiting: i64,
+    tasks_over: i64,
     providers: Vec<ProviderProbe>,
 }
 
@@ -47,22 +55,31 @@ impl StatusCache {
             return gathered.clone();
         }
         let probing = tokio::time::timeout(GATHER_LIMIT, house.providers.probe());
-        let counting = tokio::time::timeout(GATHER_LIMIT, count_messages(house));
-        let (providers, messages) = tokio::join!(probing, counting);
-        let gathered = Arc::new(Gathered {
-            messages: messages.ok().flatten().unwrap_or_default(),
-            providers: providers.unwrap_or_default(),
-        });
+        let counting = tokio::time::timeout(GATHER_LIMIT, count(house));
+        let (providers, counted) = tokio::join!(probing, counting);
+        let counted = counted.ok().flatten().unwrap_or_default();
+        let gathered = Arc::new(Gathered { providers: providers.unwrap_or_default(), ..counted });
         *held = Some((Instant::now(), gathered.clone()));
         gathered
     }
 }
 
-async fn count_messages(house: &House) -> Option<i64> {
+async fn count(house: &House) -> Option<Gathered> {
     let directory = house.bots.directory();
-    let bot = directory.default_bot()?;
-    let db = house.store.connection().await.ok()?;
-    MessageRepository::count_on(&db, bot.slug()).await.ok()
+    let sources = house.memory.sources().await.ok()?;
+    let default = directory.default_bot().and_then(|bot| sources.iter().find(|source| source.bot_id == *bot.slug()));
+    let tasks = |status| TaskFilter { status, limit: 1, ..TaskFilter::default() };
+    let waiting = house.scheduler.tasks(&tasks(Some(TaskStatus::Pending))).await.ok()?.total_count;
+    let done = house.scheduler.tasks(&tasks(Some(TaskStatus::Completed))).await.ok()?.total_count;
+    let jobs = house.scheduler.jobs(&JobFilter { limit: 1, ..JobFilter::default() }).await.ok()?.total_count;
+    Some(Gathered {
+        messages: default.map_or(0, |source| source.messages),
+        memories: default.map_or(0, |source| source.memories),
+        jobs,
+        tasks_waiting: waiting,
+        tasks_over: done,
+        providers: Vec::new(),
+    })
 }
 
 /// Everything a status is made of.
@@ -113,9 +130,9 @@ pub async fn status(call: Call) -> Answer {
         "version": VERSION,
         "healthy": facts.healthy,
         "uptime_seconds": house.uptime().as_secs_f64(),
-        "tasks_processed": 0,
-        "tasks_pending": 0,
-        "worker_running": false,
+        "tasks_processed": facts.gathered.tasks_over,
+        "tasks_pending": facts.gathered.tasks_waiting,
+        "worker_running": house.scheduler.is_running(),
         "models_loaded": [],
         "current_model": facts.default_model,
         "default_model": house.config().bots.default_model,
@@ -126,9 +143,9 @@ pub async fn status(call: Call) -> Answer {
         "database_host": admin.then_some(&facts.store.database),
         "database_error": (!facts.store.available).then_some("the database is not available"),
         "messages_count": facts.gathered.messages,
-        "memories_count": 0,
+        "memories_count": facts.gathered.memories,
         "pgvector_available": true,
-        "embeddings_available": false,
+        "embeddings_available": embeds(house),
         "mcp_mode": "embedded",
         "mcp_status": "disabled",
         "mcp_url": null,
@@ -144,6 +161,10 @@ pub async fn status(call: Call) -> Answer {
     let mut response = answer::json(&body)?;
     fresh(response.headers_mut());
     Ok(response)
+}
+
+fn embeds(house: &House) -> bool {
+    matches!(house.embedder.availability(), Availability::Ready)
 }
 
 fn up(is_up: bool) -> &'static str {
@@ -280,8 +301,12 @@ pub async fn v1_status(call: Call) -> Answer {
             "bot_name": default_bot.map(|bot| bot.character().name.clone()), "bot_slug": facts.default_bot,
             "model_alias": facts.default_model, "model_source": source,
             "user_id": house.bots.user_or_default(None), "all_bots": bots, "models_defined": catalogue.len(),
-            "models_service": facts.models.len(), "scheduler_enabled": false, "scheduler_interval": 0,
-            "ha_mcp_enabled": false, "ha_mcp_url": null, "ha_native_mcp_url": null, "ha_native_mcp_tools": 0,
+            "models_service": facts.models.len(), "scheduler_enabled": config.scheduler.enabled,
+            "scheduler_interval": config.scheduler.check_interval.get().as_secs_f64(),
+            "ha_mcp_enabled": config.home.enabled,
+            "ha_mcp_url": config.home.enabled.then_some(&config.home.url).filter(|_| admin),
+            "ha_native_mcp_url": config.home.native_url.as_ref().filter(|_| admin),
+            "ha_native_mcp_tools": house.mcp.server(HOME_NATIVE).map_or(0, |server| server.tools().len()),
             "bind_host": admin.then_some(&config.server.host),
             "auth": {
                 "keys": house.front().asks_for_keys(),
@@ -291,7 +316,8 @@ pub async fn v1_status(call: Call) -> Answer {
         "service": {
             "available": true, "healthy": facts.healthy, "uptime_seconds": house.uptime().as_secs_f64(),
             "current_model": facts.default_model, "default_model": config.bots.default_model,
-            "default_bot": facts.default_bot, "tasks_processed": 0, "tasks_pending": 0,
+            "default_bot": facts.default_bot, "tasks_processed": facts.gathered.tasks_over,
+            "tasks_pending": facts.gathered.tasks_waiting,
         },
         "mcp": {"mode": "embedded", "status": "disabled", "url": null, "http_status": null},
         "model": model.map(|model| json!({
@@ -303,15 +329,17 @@ pub async fn v1_status(call: Call) -> Answer {
         "memory": {
             "postgres_connected": facts.store.available, "postgres_host": admin.then_some(&facts.store.database),
             "postgres_error": (!facts.store.available).then_some("the database is not available"),
-            "messages_count": facts.gathered.messages, "memories_count": 0, "pgvector_available": true,
-            "embeddings_available": false,
+            "messages_count": facts.gathered.messages, "memories_count": facts.gathered.memories,
+            "pgvector_available": true, "embeddings_available": embeds(house),
         },
         "dependencies": {
             "cuda_version": null, "llama_cpp_available": false, "llama_cpp_gpu": null, "hf_hub_available": false,
             "torch_available": false, "openai_key_set": config.providers.openai_api_key.is_some(),
-            "newsapi_key_set": false, "search_provider": null, "embeddings_available": false,
+            "newsapi_key_set": house.web.news_available(),
+            "search_provider": house.web.search_availability().providers.first(),
+            "embeddings_available": embeds(house),
         },
-        "scheduler": {"running": false, "last_tick": null, "jobs": 0},
+        "scheduler": {"running": house.scheduler.is_running(), "last_tick": null, "jobs": facts.gathered.jobs},
         "bridges": {"redis_connected": false, "backends": []},
         "turns": turns(&facts),
         "providers": providers(&facts.gathered, admin),
