@@ -99,6 +99,7 @@ fn greedy_answers_are_those_of_llama_cpp() {
                 let off = off.fold(0.0, f32::max) / spread(team.logits());
                 let found = greedy(&mut team, &answer.tokens, answer.answer.len());
                 let same = found.iter().zip(&answer.answer).take_while(|(found, expected)| found == expected).count();
+                eprintln!("{name} {n} with {threads}: {off}");
                 if off > MOST_OFF || same < found.len() {
                     wrong.push(format!("{name} {n} with {threads}: logits {off} off, {same} of {} tokens", found.len()));
                 }

@@ -11,7 +11,7 @@ use greenroom_dialect::{Outline, ToolFormat, stops, tools_prompt};
 use greenroom_protocol::message::Part;
 use greenroom_protocol::{ErrorClass, Message, Role, Sampling};
 use greenroom_provider::{CompletionRequest, Engine};
-use greenroom_tools::redacted_text;
+use greenroom_tools::{home_instructions_key, redacted_text};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -91,7 +91,7 @@ impl Assembly {
         if let Some(rule) = plan.sampling.response_format.as_ref().filter(|_| enforces) {
             prompt.add("response_format", position::CUSTOM, &structured::instructions(rule));
         }
-        let system = prompt.build();
+        let (lasting, passing) = prompt.build();
         let mut latest = Message { parts: plan.prompt.parts.clone(), ..Message::text(Role::User, &plan.prompt.text) };
         if !engine.capabilities().images && !latest.parts.is_empty() {
             latest.parts.clear();
@@ -102,7 +102,7 @@ impl Assembly {
             false => Vec::new(),
         };
         let schemas: usize = tools.iter().map(|tool| estimate_text(&tool.to_string())).sum();
-        let fixed = estimate_text(&system) + 4 + schemas + estimate(&latest);
+        let fixed = estimate_text(&lasting) + estimate_text(&passing) + 8 + schemas + estimate(&latest);
         let window = usize::try_from(engine.context_window()).unwrap_or(usize::MAX);
         let least = fixed + behind.cost();
         if least > window {
@@ -116,12 +116,11 @@ impl Assembly {
             protected_turns: usize::try_from(plan.settings.memory_protected_recent_turns).unwrap_or(0),
             max_messages: usize::try_from(plan.settings.max_context_messages).unwrap_or(0),
         };
-        let mut head = Vec::with_capacity(brief.summaries.len() + 1);
-        if !system.is_empty() {
-            head.push(Message::text(Role::System, system));
-        }
         let summaries = brief.summaries.into_iter().map(|text| Message::text(Role::System, text));
-        head.extend(fit_summaries(summaries, &brief.history, &mut limits));
+        let summaries = fit_summaries(summaries, &brief.history, &mut limits);
+        // What changes with every turn stands last, so that a provider can reuse what it has read of the rest.
+        let system = |text: String| (!text.is_empty()).then(|| Message::text(Role::System, text));
+        let head = system(lasting).into_iter().chain(summaries).chain(system(passing)).collect();
         let within = HistoryLimits { budget: limits.budget.saturating_sub(behind.cost()), ..limits };
         let history = select(readable(brief.history, format), within);
         Ok(Self {
@@ -253,6 +252,9 @@ async fn add_tools(shared: &TurnShared, kit: &Kit, format: ToolFormat, prompt: &
         let outlines: Vec<Outline<'_>> = objects.into_iter().filter_map(Outline::of).collect();
         let instructions = shared.template(key, &[]).await;
         prompt.add("tools", position::TOOLS, &tools_prompt(format, &instructions, &outlines));
+    }
+    if let Some(key) = home_instructions_key(&kit.own) {
+        prompt.add("home", position::TOOLS, &shared.template(key, &[]).await);
     }
     if !kit.own.is_empty() && shared.plan.persona.requires_memory {
         let text = shared.template("chat.global_instructions", &[]).await;

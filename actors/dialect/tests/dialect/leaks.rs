@@ -64,6 +64,7 @@ fn blank_space_around_and_between_is_tidied() {
     cleans(" Hi", "Hi");
     cleans("\n\n", "");
     cleans("a\r\n\r\n\r\nb", "a\n\nb");
+    cleans("a\n \n\n b", "a\n\n b");
 }
 
 #[test]

@@ -166,3 +166,78 @@ fn dot<S: Simd>(simd: S, left: &[f32], right: &[f32]) -> f32 {
     }
     ((sums[0] + sums[1]) + (sums[2] + sums[3])).reduce_sum() + rest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
+    use candle_core::{Device, Tensor as Numbers};
+
+    const COLUMNS: usize = 768;
+    const ROWS: usize = 37;
+
+    fn numbers(count: usize, salt: usize) -> Vec<f32> {
+        (0..count).map(|n| ((n * 7919 + salt * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    /// Every instruction set that this machine has.
+    fn levels() -> Vec<Level> {
+        let best = Level::new();
+        let mut levels = vec![best, Level::baseline()];
+        #[cfg(target_arch = "x86_64")]
+        levels.extend(best.as_avx2().map(Level::Avx2));
+        levels
+    }
+
+    /// Candle wrote the file, so that formats and header are somebody else's.
+    #[test]
+    fn products_are_right_for_every_format_batch_and_instruction_set() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.gguf");
+        let weights = numbers(ROWS * COLUMNS, 1);
+        let tensor = Numbers::from_slice(&weights, (ROWS, COLUMNS), &Device::Cpu).expect("a tensor");
+        for kind in [
+            GgmlDType::F32,
+            GgmlDType::F16,
+            GgmlDType::Q4_0,
+            GgmlDType::Q4_1,
+            GgmlDType::Q5_0,
+            GgmlDType::Q5_1,
+            GgmlDType::Q8_0,
+            GgmlDType::Q2K,
+            GgmlDType::Q3K,
+            GgmlDType::Q4K,
+            GgmlDType::Q5K,
+            GgmlDType::Q6K,
+        ] {
+            let packed = QTensor::quantize(&tensor, kind).expect("packed");
+            let plain = packed.dequantize(&Device::Cpu).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1::<f32>());
+            let plain = plain.expect("numbers");
+            let mut bytes = std::fs::File::create(&path).expect("a file");
+            gguf_file::write(&mut bytes, &[], &[("w", &packed)]).expect("written");
+            let file = GgufFile::open(&path).expect("a model");
+            let tensor = file.header().tensor("w").expect("a tensor");
+            for level in levels() {
+                for rows in [1, 3, 4, 13] {
+                    let floats = numbers(rows * COLUMNS, rows);
+                    let (mut acts, mut linear) = (Acts::default(), Linear::new(level));
+                    acts.quantize(level, &floats, COLUMNS);
+                    let mut out = vec![0.0; rows * (ROWS - 5)];
+                    // All rows but the first three and the last two.
+                    linear.multiply(&file, &Weights::new(tensor, 2), 1..ROWS - 4, &floats, &acts, &mut out);
+                    for (t, out) in out.chunks(ROWS - 5).enumerate() {
+                        for (n, found) in out.iter().enumerate() {
+                            let row = &plain[(n + 3) * COLUMNS..(n + 4) * COLUMNS];
+                            let act = &floats[t * COLUMNS..(t + 1) * COLUMNS];
+                            let expected: f32 = row.iter().zip(act).map(|(w, a)| w * a).sum();
+                            // Activations are rounded to a 127th of the largest; errors of that size add up at random.
+                            let most = if tensor.quant.is_integer() { 0.25 } else { 1e-3 };
+                            let message = format!("{} {level:?} {rows} rows: {found} is not {expected}", tensor.quant);
+                            assert!((found - expected).abs() < most, "{message}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Vocabularies that encode every text: SentencePiece for Llama, Gemma and Phi 3, byte-level BPE for Qwen and Phi 2.
 
+use std::collections::HashSet;
+
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::{Sample, Writer};
@@ -27,15 +29,17 @@ const GEMMA_TEMPLATE: &str = "{{ bos_token }}{% if messages[0]['role'] == 'syste
     message['role'] + '\n' + message['content'] | trim + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}\
     {{ '<|im_start|>model\n' }}{% endif %}";
 
+#[derive(Default)]
 struct Tokens {
     texts: Vec<String>,
     kinds: Vec<i32>,
+    known: HashSet<String>,
 }
 
 impl Tokens {
     fn push(&mut self, text: impl Into<String>, kind: i32) {
         let text = text.into();
-        if !self.texts.contains(&text) || self.texts.len() > 1024 {
+        if self.known.insert(text.clone()) {
             self.texts.push(text);
             self.kinds.push(kind);
         }
@@ -44,7 +48,7 @@ impl Tokens {
 
 pub(super) fn write(sample: &Sample, writer: &mut Writer) {
     let family = sample.architecture;
-    let mut tokens = Tokens { texts: Vec::new(), kinds: Vec::new() };
+    let mut tokens = Tokens::default();
     match family {
         Architecture::Qwen2 | Architecture::Qwen3 | Architecture::Phi2 => {
             byte_level(sample.vocabulary, &mut tokens, writer);

@@ -57,9 +57,13 @@ impl PromptBuilder {
         self.sections.iter().map(|section| section.name).collect()
     }
 
-    /// The contents joined with one blank line; empty when there are none.
-    pub(crate) fn build(&self) -> String {
-        self.sections.iter().map(|section| section.content.as_str()).collect::<Vec<_>>().join("\n\n")
+    /// What lasts from turn to turn, and what changes with every turn; the contents of each joined with one blank line,
+    /// empty when there are none.
+    pub(crate) fn build(&self) -> (String, String) {
+        let changes = self.sections.partition_point(|section| section.position < position::REMINDERS);
+        let (lasting, passing) = self.sections.split_at(changes);
+        let joined = |part: &[Section]| part.iter().map(|s| s.content.as_str()).collect::<Vec<_>>().join("\n\n");
+        (joined(lasting), joined(passing))
     }
 }
 
@@ -72,8 +76,9 @@ mod tests {
         let mut prompt = PromptBuilder::default();
         prompt.add("b", 50, "second").add("a", 2, " first \n").add("c", 50, "third").add("d", 1, "  \n");
         assert_eq!(prompt.names(), ["a", "b", "c"]);
-        assert_eq!(prompt.build(), "first\n\nsecond\n\nthird");
+        prompt.add("e", position::TEMPORAL, "now");
+        assert_eq!(prompt.build(), ("first\n\nsecond\n\nthird".into(), "now".into()));
         prompt.add("b", 50, "other");
-        assert_eq!(prompt.build(), "first\n\nother\n\nthird");
+        assert_eq!(prompt.build().0, "first\n\nother\n\nthird");
     }
 }

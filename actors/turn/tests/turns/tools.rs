@@ -181,7 +181,8 @@ async fn text_before_a_call_stays_and_a_blank_line_follows_it() {
     assert_eq!(detail.response.as_deref(), Some("Let me look.\n\nIt is noon."));
     // The prompt tells of the tools, and the last prompt stands in the log as it was.
     assert!(body["messages"][0]["content"].as_str().is_some_and(|text| text.contains("How your memory works")));
-    assert_eq!(detail.request["messages"].as_array().map(Vec::len), Some(messages.len()));
+    // On this wire all system texts go out as one.
+    assert_eq!(detail.request["messages"].as_array().map(Vec::len), Some(messages.len() + 1));
 }
 
 #[tokio::test]
