@@ -5,6 +5,7 @@
 
 mod check;
 mod dotenv;
+mod local;
 mod memory;
 mod names;
 mod outside;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use figment::Figment;
 use serde::{Deserialize, Serialize};
 
+pub use local::LocalModelsSection;
 pub use memory::{EmbedderSection, LlmPolicy, MemorySection, SchedulerSection};
 pub use outside::{HomeSection, SearchDepth, SearchSection, WebSection};
 pub use sections::{
@@ -42,6 +44,8 @@ pub struct Config {
     pub store: StoreSection,
     /// Model providers.
     pub providers: ProvidersSection,
+    /// Models that run in this process.
+    pub local_models: LocalModelsSection,
     /// Texts to vectors.
     pub embedder: EmbedderSection,
     /// What bots remember.

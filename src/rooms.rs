@@ -10,7 +10,7 @@ use greenroom_embedder::{Choice, EmbedderSettings};
 use greenroom_mcp::{ServerSettings, Transport};
 use greenroom_memory::{MemorySettings, RecallSettings};
 use greenroom_protocol::{BotSlug, UserId};
-use greenroom_provider::{ProviderSettings, Timeouts};
+use greenroom_provider::{LocalSettings, ProviderSettings, Timeouts};
 use greenroom_scheduler::{JobType, SchedulerSettings};
 use greenroom_store::StoreSettings;
 use greenroom_tools::{HOME_LEGACY, HOME_NATIVE};
@@ -100,7 +100,26 @@ pub fn providers(config: &Config) -> ProviderSettings {
             whole: section.call_timeout.get(),
             ..Timeouts::default()
         },
+        local: local_models(config),
         ..ProviderSettings::default()
+    }
+}
+
+/// How models that run in this process are kept.
+fn local_models(config: &Config) -> LocalSettings {
+    let section = &config.local_models;
+    let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(8);
+    let given = |bytes: usize| (bytes > 0).then_some(bytes as u64);
+    let after = section.idle_unload.get();
+    LocalSettings {
+        models_dir: section.dir.as_ref().map_or_else(|| config.data_dir().join("models"), PathBuf::from),
+        threads: if section.threads == 0 { cores() } else { section.threads },
+        max_resident: section.max_resident,
+        context: if section.context_window == 0 { u32::MAX } else { section.context_window },
+        memory_limit: given(section.memory_limit.get()),
+        idle_unload: (!after.is_zero()).then_some(after),
+        wait_limit: section.wait_timeout.get(),
+        ..LocalSettings::default()
     }
 }
 

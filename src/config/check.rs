@@ -45,6 +45,7 @@ fn check_limits(config: &Config, found: &mut Vec<String>) {
         ("limits.max_turns", limits.max_turns),
         ("store.pool_size", config.store.pool_size),
         ("providers.max_concurrent", config.providers.max_concurrent),
+        ("local_models.max_resident", config.local_models.max_resident),
         ("limits.body", limits.body.get()),
         ("limits.chat_body", limits.chat_body.get()),
     ] {
@@ -63,6 +64,7 @@ fn check_limits(config: &Config, found: &mut Vec<String>) {
         ("providers.connect_timeout", config.providers.connect_timeout),
         ("providers.first_event_timeout", config.providers.first_event_timeout),
         ("providers.call_timeout", config.providers.call_timeout),
+        ("local_models.wait_timeout", config.local_models.wait_timeout),
         ("turns.flush_interval", config.turns.flush_interval),
         ("turns.retention", config.turns.retention),
     ] {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::definition::ModelDefinition;
+use crate::local::LocalModel;
 use crate::provider::ProviderHandle;
 
 /// Where a definition comes from.
@@ -165,6 +166,9 @@ impl Catalogue {
 impl Entry {
     /// Tokens that fit the model: by its definition, and never more than its server has loaded it for.
     pub(crate) fn context_window(&self) -> u64 {
+        if let Some(model) = self.local() {
+            return model.window().into();
+        }
         let loaded =
             self.serving.as_ref().ok().and_then(|provider| provider.shared.facts(self.definition.called()).window);
         let defined = self.definition.options.context_window;
@@ -173,6 +177,11 @@ impl Entry {
             (None, Some(loaded)) => loaded,
             (_, None) => self.definition.context_window(),
         }
+    }
+
+    /// The file that serves it, if one does.
+    pub(crate) fn local(&self) -> Option<&Arc<LocalModel>> {
+        self.serving.as_ref().ok()?.local()
     }
 
     pub(crate) fn listing(&self) -> ModelListing {

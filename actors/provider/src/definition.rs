@@ -310,22 +310,23 @@ impl ModelDefinition {
         let options = &self.options;
         let echo = self.kind == ModelType::Echo;
         let agent = self.kind == ModelType::AgentBackend;
+        let local = self.kind == ModelType::Gguf;
         let native = self.tool_format() == ToolFormat::Native;
         Capabilities {
             native_tools: native,
             parallel_tool_calls: native,
-            images: options.supports_images.unwrap_or(!echo),
+            images: !local && options.supports_images.unwrap_or(!echo),
             stop_limit: match self.kind {
-                ModelType::Echo => None,
+                ModelType::Echo | ModelType::Gguf => None,
                 ModelType::Responses | ModelType::Grok => Some(0), // the Responses API knows no stop sequences
-                ModelType::Anthropic | ModelType::Ollama | ModelType::Vllm | ModelType::Gguf => options.stop_limit,
+                ModelType::Anthropic | ModelType::Ollama | ModelType::Vllm => options.stop_limit,
                 _ => Some(options.stop_limit.unwrap_or(OPENAI_STOP_LIMIT)),
             },
             temperature: options.supports_temperature.unwrap_or(!echo && !agent),
             top_p: options.supports_top_p.unwrap_or(!echo && !agent),
-            response_format: !echo && !agent,
+            response_format: !echo && !agent && !local,
             system_role: true,
-            concurrent: self.kind != ModelType::Gguf,
+            concurrent: !local,
             manages_own_history: agent,
         }
     }

@@ -20,6 +20,7 @@ use crate::draft;
 use crate::endpoint::{Route, route};
 use crate::error::ProvidersError;
 use crate::keeper::KeeperMsg;
+use crate::local::{self, LocalModels};
 use crate::provider::{Provider, ProviderHandle, Shared};
 use crate::seeds;
 use crate::settings::ProviderSettings;
@@ -65,6 +66,7 @@ pub(crate) struct Desk {
     pub(crate) store: Store,
     pub(crate) settings: Arc<ProviderSettings>,
     pub(crate) transport: Transport,
+    pub(crate) local: LocalModels,
     pub(crate) group: Supervisor,
     pub(crate) keeper: Address<KeeperMsg>,
     pub(crate) catalogue: Arc<ArcSwap<Catalogue>>,
@@ -134,6 +136,7 @@ impl Desk {
         let catalogue = Catalogue::new(entries, before.revision() + 1);
         let models = catalogue.aliases();
         self.learn_windows(&catalogue);
+        self.local.keep(catalogue.entries().iter().filter_map(|entry| entry.local().cloned()).collect());
         self.catalogue.store(Arc::new(catalogue));
         tracing::info!(models = models.len(), db_models_loaded, cleared_instances, "model catalogue loaded");
         Ok(ReloadOutcome { models, db_models_loaded, cleared_instances })
@@ -163,7 +166,8 @@ impl Desk {
         source: Source,
         before: &Catalogue,
     ) -> Result<Arc<Entry>, ProvidersError> {
-        let serving = match route(&definition, &self.settings) {
+        let definition = Arc::new(definition);
+        let serving = match self.route(&definition).await {
             Err(reason) => Err(reason),
             Ok(route) => {
                 let same = before.entry(&definition.alias).and_then(|old| old.serving.as_ref().ok());
@@ -173,7 +177,17 @@ impl Desk {
                 })
             }
         };
-        Ok(Arc::new(Entry { definition: Arc::new(definition), source, serving }))
+        Ok(Arc::new(Entry { definition, source, serving }))
+    }
+
+    /// What serves a definition. Files are looked at beside the async tasks.
+    async fn route(&self, definition: &Arc<ModelDefinition>) -> Result<Route, String> {
+        if definition.kind != ModelType::Gguf {
+            return route(definition, &self.settings);
+        }
+        let (definition, settings) = (definition.clone(), self.settings.clone());
+        let looked = tokio::task::spawn_blocking(move || route(&definition, &settings)).await;
+        looked.unwrap_or_else(|_| Err("looking at the model's file failed".to_owned()))
     }
 
     /// The provider for a route: the one there is, or a new one.
@@ -185,7 +199,7 @@ impl Desk {
                 return Ok(known);
             }
             roster.generations += 1;
-            let (name, replaced) = roster.name_for(route.name());
+            let (name, replaced) = roster.name_for(&route.name());
             (name, roster.generations, replaced)
         };
         if replaced {
@@ -193,7 +207,11 @@ impl Desk {
         }
         let card = self.group.card(&name, "provider");
         let address = Address::vacant(card);
-        let shared = Shared::new(address.clone(), self.settings.max_concurrent_per_provider, self.settings.timeouts);
+        let most = match &route {
+            Route::Local(_) => local::MOST_CALLS,
+            Route::Echo | Route::Http(_) => self.settings.max_concurrent_per_provider,
+        };
+        let shared = Shared::new(address.clone(), most, self.settings.timeouts);
         let incarnation = shared.clone();
         let spec = child(&address, Policy::WORKER, move || (Provider { shared: incarnation.clone() }, ()));
         self.group.add(spec).await?;

@@ -3,11 +3,14 @@
 //! The invariant: a general key of the process leaves only for the origin it belongs to. Any other host gets the
 //! definition's own key, or a placeholder.
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::base_url::{BaseUrl, same_origin};
 use crate::definition::{ModelDefinition, ModelType};
 use crate::http::target::Target;
+use crate::local::LocalModel;
 use crate::settings::ProviderSettings;
 use crate::wires::Wire;
 
@@ -26,6 +29,8 @@ pub(crate) enum Route {
     Echo,
     /// A server that is called over HTTP.
     Http(Box<Endpoint>),
+    /// A model in a file, run in this process.
+    Local(Arc<LocalModel>),
 }
 
 /// A server, the wire it is called by and the credential it is called with: what makes two definitions share a provider
@@ -43,10 +48,11 @@ pub(crate) struct Endpoint {
 }
 
 impl Route {
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> String {
         match self {
-            Self::Echo => "echo",
-            Self::Http(endpoint) => &endpoint.name,
+            Self::Echo => "echo".to_owned(),
+            Self::Http(endpoint) => endpoint.name.clone(),
+            Self::Local(model) => format!("gguf:{}", model.name()),
         }
     }
 
@@ -57,6 +63,7 @@ impl Route {
                 (a.wire, &a.base, &a.name) == (b.wire, &b.base, &b.name)
                     && a.key.expose_secret() == b.key.expose_secret()
             }
+            (Self::Local(a), Self::Local(b)) => a == b,
             _ => false,
         }
     }
@@ -113,7 +120,8 @@ pub(crate) fn ollama_base(settings: &ProviderSettings) -> Result<BaseUrl, String
     BaseUrl::parse_ollama(host).map_err(|why| format!("OLLAMA_HOST cannot be used: {why}"))
 }
 
-/// Decides what serves a definition, or why nothing does: the one availability function (providers.md §3.4).
+/// Decides what serves a definition, or why nothing does: the one availability function (providers.md §3.4). It looks at
+/// the file of a local model, which takes a moment; other kinds are decided by settings alone.
 pub(crate) fn route(definition: &ModelDefinition, settings: &ProviderSettings) -> Result<Route, String> {
     type Parse = fn(&str) -> Result<BaseUrl, &'static str>;
     let named = |parse: Parse| {
@@ -141,7 +149,11 @@ pub(crate) fn route(definition: &ModelDefinition, settings: &ProviderSettings) -
             Some(base) => (Wire::Chat, base?),
             None => return Err("base_url of a running vLLM server is needed".to_owned()),
         },
-        ModelType::Gguf | ModelType::AgentBackend => {
+        ModelType::Gguf => {
+            let model = LocalModel::survey(definition, &settings.local)?;
+            return Ok(Route::Local(Arc::new(model)));
+        }
+        ModelType::AgentBackend => {
             return Err(format!("type {} is not supported by this version", definition.public_type()));
         }
     };
@@ -189,7 +201,7 @@ mod tests {
 
     fn routed(entry: Value, settings: &ProviderSettings) -> Result<(String, String, String), String> {
         route(&definition(entry), settings).map(|route| match route {
-            Route::Echo => ("echo".into(), String::new(), String::new()),
+            Route::Echo | Route::Local(_) => ("echo".into(), String::new(), String::new()),
             Route::Http(e) => (e.name, e.base.as_str().to_owned(), e.key.expose_secret().to_owned()),
         })
     }

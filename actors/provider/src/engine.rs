@@ -14,6 +14,7 @@ use crate::endpoint::Route;
 use crate::error::ProviderError;
 use crate::event::CompletionRequest;
 use crate::http::call::Call;
+use crate::local::{LocalCall, LocalModels};
 use crate::prompt;
 use crate::provider::{Lease, ModelFacts, ProviderHandle};
 use crate::settings::ProviderSettings;
@@ -27,6 +28,7 @@ pub struct Engine {
     pub(crate) provider: Arc<ProviderHandle>,
     pub(crate) settings: Arc<ProviderSettings>,
     pub(crate) transport: Transport,
+    pub(crate) local: LocalModels,
     /// The model called last, for `/status`.
     pub(crate) last_called: Arc<ArcSwapOption<ModelDefinition>>,
 }
@@ -101,6 +103,12 @@ impl Engine {
         self.provider.endpoint().and_then(|endpoint| endpoint.base.host())
     }
 
+    /// Whether the model can answer at once: true for everything but a local model that has to be read from its file first.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.provider.local().is_none_or(|model| self.local.is_loaded(model))
+    }
+
     /// Calls that the model's provider has open now, whoever made them.
     #[must_use]
     pub fn open_calls(&self) -> usize {
@@ -143,6 +151,11 @@ impl Engine {
                     timeouts: &self.settings.timeouts,
                     transport: &self.transport,
                 };
+                Ok(ProviderStream::new(call.open(lease, cancel).await?))
+            }
+            Route::Local(model) => {
+                let timeouts = &self.settings.timeouts;
+                let call = LocalCall { models: &self.local, model, definition, request: &request, timeouts };
                 Ok(ProviderStream::new(call.open(lease, cancel).await?))
             }
             Route::Echo => Ok(echoed(definition, &request, lease, cancel)),

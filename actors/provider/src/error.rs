@@ -19,6 +19,8 @@ pub enum Waiting {
     Gap,
     /// For the end of the whole call.
     Whole,
+    /// For a place in memory that other local models have.
+    Room,
 }
 
 impl fmt::Display for Waiting {
@@ -28,6 +30,7 @@ impl fmt::Display for Waiting {
             Self::FirstEvent => "first event",
             Self::Gap => "next event",
             Self::Whole => "whole call",
+            Self::Room => "other local models are in use",
         })
     }
 }

@@ -18,7 +18,7 @@ pub struct CompletionRequest {
     pub sampling: Sampling,
     /// End-user tag for the provider.
     pub user: Option<String>,
-    /// Sent as `X-Request-Id`.
+    /// Sent as `X-Request-Id`, as far as it is a UUID, alone or behind `turn-`.
     pub trace_id: String,
 }
 

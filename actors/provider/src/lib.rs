@@ -8,8 +8,9 @@
 //!   what was learned about a model's parameters. Tokens never pass through it.
 //!
 //! Kinds of provider: servers that speak Chat Completions, OpenAI's Responses API, Anthropic's Messages API or Ollama's own
-//! interface (`wires`, called by `http`), and the built-in `echo`. Deliberately absent: which model answers whom (bot room),
-//! prompts, tools and falling back (turn room), HTTP surfaces (front door).
+//! interface (`wires`, called by `http`), models in GGUF files that run in this process (`local`), and the built-in `echo`.
+//! Deliberately absent: which model answers whom (bot room), prompts, tools and falling back (turn room), HTTP surfaces
+//! (front door).
 
 mod base_url;
 mod catalogue;
@@ -26,6 +27,7 @@ mod error;
 mod event;
 mod http;
 mod keeper;
+mod local;
 mod probe;
 mod prompt;
 mod provider;
@@ -46,6 +48,7 @@ pub use discovery::{UpstreamModel, UpstreamModels};
 pub use engine::Engine;
 pub use error::{ProviderError, ProvidersError, UpstreamModelsError, Waiting};
 pub use event::{CompletionRequest, ProviderEvent};
+pub use local::{LocalSettings, Unloading};
 pub use probe::ProviderProbe;
 pub use provider::Health;
 pub use providers::Providers;

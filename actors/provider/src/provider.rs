@@ -19,6 +19,7 @@ use crate::endpoint::{Endpoint, Route};
 use crate::error::ProviderError;
 use crate::http::learned::{Learned, Wish};
 use crate::keeper::KeeperMsg;
+use crate::local::LocalModel;
 use crate::settings::Timeouts;
 
 /// How long a call waits for its lease.
@@ -152,7 +153,14 @@ impl ProviderHandle {
     pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
         match &self.route {
             Route::Http(endpoint) => Some(endpoint),
-            Route::Echo => None,
+            Route::Echo | Route::Local(_) => None,
+        }
+    }
+
+    pub(crate) fn local(&self) -> Option<&Arc<LocalModel>> {
+        match &self.route {
+            Route::Local(model) => Some(model),
+            Route::Echo | Route::Http(_) => None,
         }
     }
 

@@ -10,13 +10,14 @@ use greenroom_store::Store;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::catalogue::{Catalogue, ModelListing};
+use crate::catalogue::{Catalogue, Entry, ModelListing};
 use crate::definition::ModelDefinition;
 use crate::desk::{Deletion, Desk, ReloadOutcome, Roster, SeedOutcome};
 use crate::discovery::{Lists, UpstreamModels};
 use crate::engine::Engine;
 use crate::error::{ProviderError, ProvidersError, UpstreamModelsError};
 use crate::keeper::{Keeper, KeeperMsg};
+use crate::local::{LocalModels, Unloading};
 use crate::probe::{Probes, ProviderProbe};
 use crate::settings::ProviderSettings;
 use crate::transport::Transport;
@@ -35,6 +36,7 @@ struct Room {
     desk: Arc<Desk>,
     catalogue: Arc<ArcSwap<Catalogue>>,
     transport: Transport,
+    local: LocalModels,
     lists: Lists,
     probes: Probes,
     last_called: Arc<ArcSwapOption<ModelDefinition>>,
@@ -56,10 +58,12 @@ impl Providers {
         let transport = Transport::new(&settings.timeouts)?;
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
         let keeper: Address<KeeperMsg> = Address::vacant(group.card("catalogue", "catalogue"));
+        let local = LocalModels::start(group, settings.local.clone(), settings.timeouts.first_event_local).await?;
         let desk = Arc::new(Desk {
             store,
             settings: Arc::new(settings),
             transport: transport.clone(),
+            local: local.clone(),
             group: group.clone(),
             keeper: keeper.clone(),
             catalogue: catalogue.clone(),
@@ -73,6 +77,7 @@ impl Providers {
             desk,
             catalogue,
             transport,
+            local,
             lists: Lists::default(),
             probes: Probes::default(),
             last_called: Arc::default(),
@@ -99,6 +104,7 @@ impl Providers {
                 provider: provider.clone(),
                 settings: self.room.desk.settings.clone(),
                 transport: self.room.transport.clone(),
+                local: self.room.local.clone(),
                 last_called: self.room.last_called.clone(),
             }),
             Err(reason) => {
@@ -174,6 +180,28 @@ impl Providers {
         self.room.lists.get(provider, &self.room.desk.settings, &self.room.transport).await
     }
 
+    /// Aliases of the local models that are in memory now.
+    #[must_use]
+    pub fn loaded(&self) -> Vec<String> {
+        let catalogue = self.catalogue();
+        let is_loaded = |entry: &&Arc<Entry>| entry.local().is_some_and(|model| self.room.local.is_loaded(model));
+        catalogue.entries().iter().filter(is_loaded).map(|entry| entry.definition.alias.clone()).collect()
+    }
+
+    /// Takes a local model out of memory, as soon as the answers that it is giving are over. Models elsewhere are never
+    /// loaded and so never unloaded.
+    ///
+    /// # Errors
+    /// [`ProviderError::NoSuchModel`], [`ProviderError::Unavailable`].
+    pub async fn unload(&self, alias: &str) -> Result<Unloading, ProviderError> {
+        let catalogue = self.catalogue();
+        let entry = catalogue.entry(alias).ok_or_else(|| ProviderError::NoSuchModel(alias.to_owned()))?;
+        match entry.local() {
+            Some(model) => self.room.local.unload(model).await,
+            None => Ok(Unloading::NotLoaded),
+        }
+    }
+
     /// Whether the providers in use can be reached; results are kept for some seconds.
     pub async fn probe(&self) -> Vec<ProviderProbe> {
         self.room.probes.get(&self.catalogue(), &self.room.transport).await
@@ -186,6 +214,13 @@ impl Providers {
         let catalogue = self.catalogue();
         let mut serving = catalogue.entries().iter().filter_map(|entry| entry.serving.as_ref().ok());
         serving.any(|serving| serving.name == provider && serving.address.crash().is_ok())
+    }
+
+    /// Makes the runtime of local models panic, to test what follows.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn crash_local_models(&self) -> bool {
+        self.room.local.crash()
     }
 
     /// Makes the catalogue's actor panic, to test what follows.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::local::LocalSettings;
+
 /// The curated model list that ships with the program.
 pub const BUILT_IN_SEEDS: &str = include_str!("../../../config/models.yaml");
 
@@ -45,6 +47,8 @@ pub struct ProviderSettings {
     pub max_concurrent_per_provider: usize,
     /// Waiting and retrying.
     pub timeouts: Timeouts,
+    /// Models that run in this process.
+    pub local: LocalSettings,
 }
 
 impl Default for ProviderSettings {
@@ -63,6 +67,7 @@ impl Default for ProviderSettings {
             default_max_tokens: 4096,
             max_concurrent_per_provider: 16_384,
             timeouts: Timeouts::default(),
+            local: LocalSettings::default(),
         }
     }
 }
@@ -81,6 +86,7 @@ impl fmt::Debug for ProviderSettings {
             .field("default_max_tokens", &self.default_max_tokens)
             .field("max_concurrent_per_provider", &self.max_concurrent_per_provider)
             .field("timeouts", &self.timeouts)
+            .field("local", &self.local)
             .finish_non_exhaustive()
     }
 }

@@ -165,14 +165,21 @@ impl Call<'_> {
         let mut request = reqwest::Request::new(Method::POST, self.endpoint.target.url.clone());
         let headers = request.headers_mut();
         headers.clone_from(&self.endpoint.target.headers);
-        if let Ok(id) = HeaderValue::from_str(&self.request.trace_id)
-            && !id.is_empty()
-        {
+        if let Some(Ok(id)) = uuid_of(&self.request.trace_id).map(HeaderValue::from_str) {
             headers.insert(REQUEST_ID, id);
         }
         *request.body_mut() = Some(body.into());
         request
     }
+}
+
+/// The UUID that a trace id is or carries. Servers that know `X-Request-Id` may refuse every other text (that of
+/// llama-cpp-python does, with an empty 400), so that without one the header is left out.
+fn uuid_of(trace: &str) -> Option<&str> {
+    let id = trace.strip_prefix("turn-").unwrap_or(trace);
+    let digits = id.bytes().filter(|byte| *byte != b'-');
+    let is_uuid = id.len() <= 36 && digits.clone().count() == 32 && digits.clone().all(|byte| byte.is_ascii_hexdigit());
+    is_uuid.then_some(id)
 }
 
 /// Anything between nothing and the whole pause, so that callers who failed together do not return together.

@@ -79,7 +79,7 @@ pub(crate) struct Sent {
 }
 
 /// How providers say that they do not know something.
-pub(super) const UNSUPPORTED: [&str; 12] = [
+pub(super) const UNSUPPORTED: [&str; 13] = [
     "unsupported",
     "not supported",
     "does not support",
@@ -89,6 +89,7 @@ pub(super) const UNSUPPORTED: [&str; 12] = [
     "unexpected",
     "not permitted",
     "extra_forbidden",
+    "literal_error",
     "not allowed",
     "not available",
     "deprecated",

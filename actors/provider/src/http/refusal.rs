@@ -197,6 +197,8 @@ pub(crate) fn of_answer(status: u16, hint: Option<Duration>, body: &str, secret:
         || Told { message: String::new(), code: String::new(), kind: String::new(), param: None, status: None },
         |body| Told::read(&body),
     );
+    // llama-cpp-python's server calls a request that it does not understand a fault of its own.
+    let status = if status == 500 && told.says(&["validation error"]) { 422 } else { status };
     classify(status, hint, &told, secret)
 }
 
@@ -311,6 +313,17 @@ mod tests {
             let error = ProviderError::InvalidRequest { message: "bad x".into(), param: Some("x".into()) };
             assert_eq!((answer(400, body).error, answer(400, body).remedy), (error, Remedy::Adapt), "{body}");
         }
+    }
+
+    #[test]
+    fn a_request_that_a_server_does_not_understand_is_no_fault_of_the_server() {
+        let words = "1 validation error:\n  {'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), \
+                     'msg': \"Input should be 'text' or 'json_object'\"}";
+        let body = json!({"error": {"message": words, "type": "internal_server_error"}}).to_string();
+        let refusal = answer(500, &body);
+        assert_eq!((refusal.remedy, refusal.endpoint_fails), (Remedy::Adapt, false));
+        assert!(mentions(&refusal.words, "response_format"));
+        assert!(UNSUPPORTED.iter().any(|word| refusal.words.contains(word)), "it can be adapted");
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn chats(upstream: &Upstream) -> usize {
 async fn an_answer_is_relayed_piece_by_piece() {
     let (upstream, house) = rig([Script::chunks(["Hel", "lo"]).reasoning(["hm"])]).await;
     let mut wish = request("hi");
-    wish.trace_id = "trace-1".into();
+    wish.trace_id = "turn-0123456789abcdef0123456789abcdef".into();
     wish.user = Some("ann".into());
     wish.sampling = Sampling { temperature: Some(0.0), max_tokens: Some(9), ..Sampling::default() };
     let (events, error) = collect(&house.providers.engine("M").unwrap(), wish).await;
@@ -46,7 +46,8 @@ async fn an_answer_is_relayed_piece_by_piece() {
     assert_eq!(events[5..], [ProviderEvent::Finished(FinishReason::Stop)]);
     let sent = upstream.wait_for_request(1).await;
     assert_eq!(sent.path, "/v1/chat/completions");
-    assert_eq!(sent.headers["x-request-id"], "trace-1");
+    // Bare, and only a UUID: some servers refuse anything else.
+    assert_eq!(sent.headers["x-request-id"], "0123456789abcdef0123456789abcdef");
     assert_eq!(
         sent.body,
         json!({"model": "scripted", "messages": [{"role": "user", "content": "hi"}], "stream": true,

@@ -4,5 +4,6 @@
 mod calls;
 mod catalogue;
 mod common;
+mod local;
 mod supervision;
 mod wires;

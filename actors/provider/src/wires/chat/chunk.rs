@@ -142,7 +142,10 @@ impl Chunk {
             chunk.text = delta.content.and_then(text_of).or_else(|| delta.refusal.and_then(text_of));
             chunk.reasoning = delta.reasoning_content.and_then(text_of).or_else(|| delta.reasoning.and_then(text_of));
             chunk.calls = delta.tool_calls.map(calls_of).unwrap_or_default();
-            if let Some(call) = delta.function_call.map(parse).filter(Value::is_object) {
+            // the old spelling; a server that writes both says the same twice
+            if chunk.calls.is_empty()
+                && let Some(call) = delta.function_call.map(parse).filter(Value::is_object)
+            {
                 chunk.calls.push(CallPiece { index: Some(0), ..call_function(&call) });
             }
         }
