@@ -11,6 +11,7 @@ mod import;
 mod job;
 mod memory;
 mod migrate;
+mod model;
 mod profile;
 mod prompt;
 mod render;
@@ -56,6 +57,8 @@ pub enum Command {
     Profile(profile::Profile),
     /// Look into the prompt templates, and edit them.
     Prompt(prompt::Prompt),
+    /// Look at the models, define others, choose and try them.
+    Model(model::Model),
     /// Look at the work in the background, and start it.
     Job(job::Job),
     /// Bring in messages and memories from a file.
@@ -270,6 +273,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::History(history) => history::run(history, &around).await,
         Command::Profile(profile) => profile::run(profile, &around).await,
         Command::Prompt(prompt) => prompt::run(prompt, &around).await,
+        Command::Model(model) => model::run(model, &around).await,
         Command::Job(job) => job::run(job, &around).await,
         Command::Import(import) => import::run(import, &around).await,
         Command::Export(export) => export::run(export, &around).await,

@@ -22,6 +22,7 @@ pub mod status;
 
 mod bots;
 mod chat;
+mod complete;
 mod docs;
 mod embeddings;
 mod forgetting;

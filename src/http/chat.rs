@@ -26,7 +26,7 @@ use super::sse::{Canned, EventStream, TurnStream};
 use super::turns::require_owner;
 use super::whose::narrowed;
 
-const X_TURN_ID: HeaderName = HeaderName::from_static("x-turn-id");
+pub(super) const X_TURN_ID: HeaderName = HeaderName::from_static("x-turn-id");
 /// How long the head of a stream waits for the turn to begin.
 const HEAD_PATIENCE: Duration = Duration::from_millis(80);
 

@@ -5,6 +5,7 @@
 mod bots;
 mod chat;
 mod common;
+mod complete;
 mod embeddings;
 mod history;
 mod jobs;
@@ -61,6 +62,7 @@ fn operations() -> Vec<Op> {
     [
         overview::operations(),
         chat::operations(),
+        complete::operations(),
         models::operations(),
         bots::operations(),
         settings::operations(),
@@ -83,6 +85,7 @@ fn schemas() -> Schemas {
         common::schemas(),
         overview::schemas(),
         chat::schemas(),
+        complete::schemas(),
         models::schemas(),
         bots::schemas(),
         settings::schemas(),

@@ -4,8 +4,8 @@ use super::call::Call;
 use super::route::Scope::{Admin, Chat, Public, Read};
 use super::route::{Answering, Route};
 use super::{
-    bots, chat, docs, embeddings, forgetting, health, history, jobs, memory, metrics, models, profiles, prompts,
-    settings, status, summaries, tasks, transfer, turn_logs, turns, upkeep,
+    bots, chat, complete, docs, embeddings, forgetting, health, history, jobs, memory, metrics, models, profiles,
+    prompts, settings, status, summaries, tasks, transfer, turn_logs, turns, upkeep,
 };
 
 /// Makes a table entry of an async handler.
@@ -46,6 +46,7 @@ const CHAT: &[Route] = &[
     Route::get("/v1/botchat/{bot_id}/{user_id}/models", Chat, run!(models::botchat)).openai(),
     Route::post("/v1/bots/{bot_id}/chat", Chat, run!(chat::bot_alias)).openai().big(),
     Route::get("/v1/turns/{turn_id}/stream", Chat, run!(turns::stream)).openai(),
+    Route::post("/v1/llm/complete", Chat, run!(complete::complete)).big(),
 ];
 
 const MODELS: &[Route] = &[

@@ -9,6 +9,7 @@ mod answer;
 mod assembly;
 mod carry;
 mod ending;
+mod error;
 mod history;
 mod journal;
 mod kit;
@@ -34,6 +35,7 @@ mod turns;
 mod voice;
 
 pub use answer::EndWish;
+pub use error::TurnError;
 pub use log::Viewer;
 pub use plan::{HistoryScope, Persona, TurnPlan};
 pub use settings::TurnSettings;
@@ -42,4 +44,4 @@ pub use turn::TurnRef;
 pub use turn_logs::{
     ToolCallEntry, ToolCallEvent, ToolCallFilter, TurnDetail, TurnFilter, TurnLogs, TurnPage, TurnSummary,
 };
-pub use turns::{Abort, EndHook, EndedTurn, TurnCounts, TurnError, TurnRooms, Turns, TurnsSettings};
+pub use turns::{Abort, EndHook, EndedTurn, TurnCounts, TurnRooms, Turns, TurnsSettings};

@@ -70,6 +70,9 @@ pub(crate) async fn ask(
     snapshot: impl FnOnce() -> String,
     cancel: &CancellationToken,
 ) -> Result<ProviderStream, ProviderError> {
+    if !engine.is_loaded() {
+        shared.warn(&format!("model_loading: '{}' is loading", engine.alias()));
+    }
     // Boxed, so that what asking needed is not kept for the life of the stream.
     let asking = Box::pin(async {
         tokio::join!(engine.stream(request, cancel.clone()), async {

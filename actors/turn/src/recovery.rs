@@ -9,12 +9,12 @@ use greenroom_store::Store;
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::error::TurnError;
 use crate::journal::{Close, JournalOp, write_now};
 use crate::log::TurnLog;
 use crate::pipeline::epoch;
 use crate::tool_record;
 use crate::turn_logs::TurnLogs;
-use crate::turns::TurnError;
 
 /// What the row says of a turn that a restart cut off.
 const INTERRUPTED: &str = "interrupted by restart";

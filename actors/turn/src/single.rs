@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, EndWish, TurnEnd, verdict};
 use crate::ending::closing;
+use crate::error::TurnError;
 use crate::journal::{JournalOp, Open};
 use crate::log::{Stored, TurnLog};
 use crate::pass::{LONGEST_ANSWER, failure};
 use crate::pipeline::epoch;
 use crate::turn::TurnRef;
-use crate::turns::{TurnError, Turns, TurnsShared};
+use crate::turns::{Turns, TurnsShared};
 
 /// What is asked of a model, once.
 #[derive(Debug)]

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use deadpool_postgres::GenericClient;
-use greenroom_kit::{Address, AskError, Supervisor, SupervisorError, lock};
+use greenroom_kit::{Address, AskError, Supervisor, lock};
 use greenroom_memory::{Animations, Memory};
 use greenroom_profile::Profiles;
 use greenroom_prompts::Prompts;
 use greenroom_protocol::event::Warning;
-use greenroom_protocol::{BotSlug, ErrorClass, TurnEvent, TurnHeader, TurnId};
+use greenroom_protocol::{BotSlug, TurnEvent, TurnHeader, TurnId};
 use greenroom_store::{Store, StoreError};
 use greenroom_tools::Tools;
 use jiff::Timestamp;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::EndWish;
+use crate::error::TurnError;
 use crate::journal::{Desk, JournalOp, JournalQueue, Open, journal_child};
 use crate::log::{Stored, TurnLog};
 use crate::pass::FLUSH_INTERVAL;
@@ -76,51 +77,6 @@ pub struct EndedTurn {
 
 /// What is told of every turn whose end is stored; it must return at once.
 pub type EndHook = Arc<dyn Fn(EndedTurn) + Send + Sync>;
-
-/// Why the room could not do something.
-#[derive(Debug, thiserror::Error)]
-pub enum TurnError {
-    /// No turn of this id.
-    #[error("turn not found")]
-    NotFound,
-    /// The database is away.
-    #[error("the store is not available")]
-    Storage,
-    /// The service is shutting down.
-    #[error("the service is shutting down")]
-    Draining,
-    /// A question to an actor failed.
-    #[error("the turn could not be started: {0}")]
-    Actor(String),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A group did not start.
-    #[error(transparent)]
-    Start(#[from] SupervisorError),
-    /// A stored turn that this version cannot read.
-    #[error("the stored turn cannot be read")]
-    Unreadable,
-}
-
-impl From<AskError> for TurnError {
-    fn from(error: AskError) -> Self {
-        Self::Actor(error.to_string())
-    }
-}
-
-impl TurnError {
-    /// The class under which a client learns of it.
-    #[must_use]
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            Self::NotFound => ErrorClass::NotFound,
-            Self::Storage | Self::Draining => ErrorClass::Storage,
-            Self::Store(error) => error.class(),
-            Self::Actor(_) | Self::Start(_) | Self::Unreadable => ErrorClass::Internal,
-        }
-    }
-}
 
 /// What an abort did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -130,6 +130,7 @@ fn draft(required: &[&str], with_slug: bool) -> Value {
         "agent_backend_config": {"type": ["object", "null"]},
         "tools_allow": {"type": ["array", "null"], "items": {"type": "string"}},
         "tools_deny": {"type": ["array", "null"], "items": {"type": "string"}},
+        "model_fallbacks": {"type": ["array", "null"], "items": {"type": "string", "minLength": 1, "maxLength": 128}, "maxItems": 8},
         "history_scope": {"type": "string", "enum": ["bot", "user"]},
         "timezone": text(128),
     });
@@ -150,6 +151,7 @@ pub fn schemas() -> Schemas {
         ("agent_backend_config", object_or_null),
         ("tools_allow", json!({"type": ["array", "null"], "items": {"type": "string"}})),
         ("tools_deny", json!({"type": "array", "items": {"type": "string"}})),
+        ("model_fallbacks", json!({"type": "array", "items": {"type": "string"}})),
         ("history_scope", json!({"type": "string", "enum": ["bot", "user"]})),
         ("timezone", json!({"type": ["string", "null"]})),
         ("created_at", json!({"type": "string", "format": "date-time"})),

@@ -115,13 +115,14 @@ pub fn schemas() -> Schemas {
             json!({
                 "type": "object",
                 "required": ["index", "iteration", "name", "tool", "arguments", "parameters", "result", "status", "call_id",
-                             "started_at", "ended_at", "duration_ms"],
+                             "started_at", "ended_at", "duration_ms", "ok", "effects"],
                 "properties": {
                     "index": {"type": "integer"}, "iteration": {"type": "integer"}, "name": {"type": "string"},
                     "tool": {"type": "string"}, "arguments": anything(), "parameters": anything(), "result": {"type": ["string", "null"]},
                     "status": {"type": "string", "enum": ["pending", "completed"]}, "call_id": {"type": ["string", "null"]},
                     "started_at": {"type": ["number", "null"]}, "ended_at": {"type": ["number", "null"]},
-                    "duration_ms": {"type": ["number", "null"]},
+                    "duration_ms": {"type": ["number", "null"]}, "ok": {"type": ["boolean", "null"]},
+                    "effects": {"type": ["string", "null"], "enum": ["read_only", "idempotent", "dangerous", null]},
                 },
             }),
         ),

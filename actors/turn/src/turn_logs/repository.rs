@@ -12,8 +12,8 @@ use tokio_postgres::Row;
 
 use super::entry::ToolCallEntry;
 use super::{ToolCallEvent, ToolCallFilter, TurnDetail, TurnFilter, TurnPage, TurnSummary};
+use crate::error::TurnError;
 use crate::journal::events_from_rows;
-use crate::turns::TurnError;
 
 /// Stored turns.
 #[derive(Clone)]

@@ -92,7 +92,7 @@ impl Tool for Hand {
                 Deed::Say(text) => ToolOutcome::success(format!("{text} {arguments}")),
                 Deed::Quote(text) => ToolOutcome::success(text).untrusted(),
                 Deed::Hang => std::future::pending().await,
-                Deed::Panic => std::panic::panic_any("a tool for tests panics"),
+                Deed::Panic => fall_over(),
                 Deed::Wait(gate) => {
                     let _passed = gate.acquire().await;
                     ToolOutcome::success("waited")
@@ -100,6 +100,11 @@ impl Tool for Hand {
             }
         })
     }
+}
+
+#[expect(clippy::panic, reason = "that is what it is for")]
+fn fall_over() -> ToolOutcome {
+    panic!("a tool for tests panics")
 }
 
 /// A pass that says `text` and then makes these calls.
