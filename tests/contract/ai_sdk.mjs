@@ -5,7 +5,9 @@ import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { Output, embedMany, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
-import { BOT, DIRECT, INTERLEAVED, MODEL, NOISE, PIXEL, Suite, UNICODE, URL_BASE, numbered, raised } from "./suite.mjs";
+import {
+  BOT, DIRECT, FORMLESS, HANDY, INTERLEAVED, MODEL, NOISE, PIXEL, Suite, UNICODE, URL_BASE, numbered, raised,
+} from "./suite.mjs";
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const suite = new Suite("ai-sdk");
@@ -114,6 +116,39 @@ suite.check("parallel tool calls", async (user) => {
   }
 });
 
+const handy = (user) => ({ providerOptions: { greenroom: { bot_id: HANDY, user } } });
+
+suite.check(
+  "a turn in which the bot used its tools is plain text",
+  async (user) => {
+    const prompt = "[[tool=time]][[args={}]] What time is it?";
+    const { text, kinds, errors, finish } = await streamed(user, prompt, handy(user));
+    assert.deepEqual(errors, []);
+    assert.ok(text.startsWith("The tool said: ") && text.includes("UTC"), text);
+    assert.deepEqual(kinds.filter((kind) => !ORDINARY.has(kind)), []);
+    assert.equal(finish.finishReason, "stop");
+    const result = await generateText(request(user, prompt, handy(user)));
+    assert.ok(result.text.startsWith("The tool said: "), result.text);
+    assert.deepEqual([result.finishReason, result.toolCalls, result.steps.length], ["stop", [], 1]);
+  },
+  { serverOnly: true },
+);
+
+suite.check(
+  "tools of the bot and of the client in one batch",
+  async (user) => {
+    const prompt = "[[tool=time]][[args={}]][[also=get_weather]] Time and weather?";
+    for (const run of [streamed, async (who, asking, more) => generateText(request(who, asking, more))]) {
+      const asked = [];
+      const loop = { tools: { get_weather: weather(asked) }, stopWhen: stepCountIs(3), ...handy(user) };
+      const { text } = await run(user, prompt, loop);
+      assert.deepEqual(asked, ["Oslo"]);
+      assert.ok(text.startsWith("The tool said: ") && text.endsWith(", fine in Oslo."), text);
+    }
+  },
+  { serverOnly: true },
+);
+
 suite.check("images reach the model", async (user) => {
   const messages = [
     {
@@ -135,6 +170,17 @@ suite.check("structured output is parsed", async (user) => {
   const result = await generateText(request(user, '[[text={"city":"Oslo"}]]', { output }));
   assert.deepEqual(result.output, { city: "Oslo" });
 });
+
+suite.check(
+  "structured output of a model that cannot be held to it",
+  async (user) => {
+    const output = Output.object({ schema: z.object({ city: z.string() }) });
+    const asking = request(user, "[[text=Oslo]]", { output, model: provider(FORMLESS) });
+    assert.deepEqual((await generateText(asking)).output, { city: "Oslo" });
+    assert.deepEqual(await streamText(asking).output, { city: "Oslo" });
+  },
+  { serverOnly: true },
+);
 
 suite.check("finish reasons of the model are passed on", async (user) => {
   assert.equal((await streamed(user, "[[chunks=3]][[finish=length]]")).finish.finishReason, "length");

@@ -235,9 +235,10 @@ def through_greenroom(user):
                 conversation[-1]["tool_calls"].append({"id": block["id"], "type": "function", "function": function})
             elif block["type"] == "tool_result":
                 conversation.append({"role": "tool", "tool_call_id": block["tool_use_id"], "content": block["content"]})
+    # only the bot's own path takes a client's system message
     answer = post(
-        "/v1/chat/completions",
-        {"model": "claude-scripted", "bot_id": BOT, "user": user, "messages": conversation, "tools": tools, "stop": ["END"]},
+        f"/v1/botchat/{BOT}/{user}/chat/completions",
+        {"model": "claude-scripted", "messages": conversation, "tools": tools, "stop": ["END"]},
     )
     told = plain(json.loads(answer["choices"][0]["message"]["content"]))
     assert SYSTEM in told["system"], told["system"]

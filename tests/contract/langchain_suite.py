@@ -5,7 +5,7 @@ LangChain merges every chunk of a stream, so a stray finish reason, call or usag
 
 import asyncio
 
-from suite import BOT, DIRECT, MODEL, PIXEL, UNICODE, URL, Suite, numbered, raises, same
+from suite import BOT, DIRECT, FORMLESS, HANDY, MODEL, PIXEL, UNICODE, URL, Suite, numbered, raises, same
 
 import openai
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
@@ -114,6 +114,30 @@ def parallel(user):
         same(chat.invoke(messages).content, "The tool said: fine in Oslo, fine in Lima.", "answer")
 
 
+def handy(user):
+    """The chat model of one user, with the bot that has tools of its own."""
+    return model(user, extra_body={"bot_id": HANDY, "user": user})
+
+
+@suite.check("a turn in which the bot used its tools is plain text", server_only=True)
+def own_tools(user):
+    asked = "[[tool=time]][[args={}]] What time is it?"
+    for answer in [handy(user).invoke(asked), added(handy(user).stream(asked))]:
+        assert answer.content.startswith("The tool said: ") and "UTC" in answer.content, answer.content
+        same((answer.tool_calls, answer.invalid_tool_calls), ([], []), "tool calls")
+        same(answer.response_metadata["finish_reason"], "stop", "finish reason")
+
+
+@suite.check("tools of the bot and of the client in one batch", server_only=True)
+def both_kinds(user):
+    asked = "[[tool=time]][[args={}]][[also=get_weather]] Time and weather?"
+    chat = handy(user).bind_tools([get_weather])
+    for call_message in [chat.invoke(asked), added(chat.stream(asked))]:
+        same([call["name"] for call in call_message.tool_calls], ["get_weather"], "calls")
+        text = chat.invoke(finished(user, asked, call_message)).content
+        assert text.startswith("The tool said: ") and "UTC" in text and text.endswith(", fine in Oslo."), text
+
+
 @suite.check("images reach the model")
 def images(user):
     image = {"type": "image_url", "image_url": {"url": PIXEL}}
@@ -129,6 +153,17 @@ def structured(user):
 
     chat = model(user).with_structured_output(City, method="json_schema")
     same(chat.invoke('[[text={"city":"Oslo"}]]'), City(city="Oslo"), "parsed")
+    called = model(user).with_structured_output(City, method="function_calling")
+    same(called.invoke("[[tool]]"), City(city="Oslo"), "by a call")
+
+
+@suite.check("structured output of a model that cannot be held to it", server_only=True)
+def structured_here(user):
+    class City(BaseModel):
+        city: str
+
+    chat = model(user, model=FORMLESS).with_structured_output(City, method="json_schema")
+    same(chat.invoke("[[text=Oslo]]"), City(city="Oslo"), "parsed")
 
 
 @suite.check("finish reason length is passed on")

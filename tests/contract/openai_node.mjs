@@ -6,7 +6,7 @@ import OpenAI from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
 import {
-  BOT, DIRECT, INTERLEAVED, MODEL, NOISE, PIXEL, Suite, UNICODE, URL_BASE, WEATHER_PARAMETERS, numbered, raised, wire,
+  BOT, DIRECT, FORMLESS, HANDY, INTERLEAVED, MODEL, NOISE, PIXEL, Suite, UNICODE, URL_BASE, WEATHER_PARAMETERS, numbered, raised, wire,
 } from "./suite.mjs";
 
 const suite = new Suite("openai-node");
@@ -156,6 +156,46 @@ suite.check("parallel tool calls, streaming and not", async (user) => {
   assert.equal(answerOf(await ask(user, [...messages, message, ...results], { tools })), "The tool said: rain, sun.");
 });
 
+const ownTool = "[[tool=time]][[args={}]] What time is it?";
+const hand = { bot_id: HANDY };
+
+suite.check(
+  "a turn in which the bot used its tools is plain text",
+  async (user) => {
+    const chunks = await collected(stream(user, ownTool, hand));
+    assert.ok(chunks.some((chunk) => chunk.object === "service.tool_call"));
+    assert.ok(textOf(chunks).startsWith("The tool said: ") && textOf(chunks).includes("UTC"), textOf(chunks));
+    assert.deepEqual(reasonsOf(chunks), ["stop"]);
+    assert.ok(chunks.every((chunk) => !chunk.choices[0]?.delta?.tool_calls));
+    const runner = client.chat.completions.stream(request(user, ownTool, hand));
+    runner.on("tool_calls.function.arguments.done", () => assert.fail("a call that is none of the client's"));
+    for (const whole of [await runner.finalChatCompletion(), await ask(user, ownTool, hand)]) {
+      assert.ok(answerOf(whole).startsWith("The tool said: "), JSON.stringify(whole));
+      assert.deepEqual([whole.choices[0].finish_reason, whole.choices[0].message.tool_calls ?? []], ["stop", []]);
+    }
+  },
+  { serverOnly: true },
+);
+
+suite.check(
+  "tools of the bot and of the client in one batch, by the SDK's own tool loop",
+  async (user) => {
+    const asked = [];
+    const own = {
+      type: "function",
+      function: { ...weather, parse: JSON.parse, function: ({ city }) => (asked.push(city), "12 degrees") },
+    };
+    for (const streaming of [true, false]) {
+      const prompt = "[[tool=time]][[args={}]][[also=get_weather]] Time and weather?";
+      const asking = request(user, prompt, { tools: [own], stream: streaming, ...hand });
+      const text = await client.chat.completions.runTools(asking).finalContent();
+      assert.ok(text.startsWith("The tool said: ") && text.includes("UTC") && text.endsWith(", 12 degrees."), text);
+    }
+    assert.deepEqual(asked, ["Oslo", "Oslo"]);
+  },
+  { serverOnly: true },
+);
+
 suite.check("images reach the model", async (user) => {
   const image = { type: "image_url", image_url: { url: PIXEL } };
   const messages = [{ role: "user", content: [{ type: "text", text: "[[echo_parts]] What is this?" }, image, image] }];
@@ -175,7 +215,24 @@ suite.check("structured output is parsed", async (user) => {
   const response_format = zodResponseFormat(z.object({ city: z.string() }), "city");
   const parsed = await client.chat.completions.parse(request(user, '[[text={"city":"Oslo"}]]', { response_format }));
   assert.deepEqual(parsed.choices[0].message.parsed, { city: "Oslo" });
+  const runner = client.chat.completions.stream(request(user, '[[text={"city":"Oslo"}]]', { response_format }));
+  assert.deepEqual((await runner.finalChatCompletion()).choices[0].message.parsed, { city: "Oslo" });
 });
+
+suite.check(
+  "structured output of a model that cannot be held to it",
+  async (user) => {
+    const response_format = zodResponseFormat(z.object({ city: z.string() }), "city");
+    const wanted = { response_format, model: FORMLESS };
+    for (const prompt of ['[[text=Sure: {"city": "Oslo",}]]', "[[text=Oslo]]"]) {
+      const parsed = await client.chat.completions.parse(request(user, prompt, wanted));
+      assert.deepEqual(parsed.choices[0].message.parsed, { city: "Oslo" }, prompt);
+      const runner = client.chat.completions.stream(request(user, prompt, wanted));
+      assert.deepEqual((await runner.finalChatCompletion()).choices[0].message.parsed, { city: "Oslo" }, prompt);
+    }
+  },
+  { serverOnly: true },
+);
 
 suite.check("text of many scripts survives any cut", async (user) => {
   for (const cut of [1, 3, 7]) {

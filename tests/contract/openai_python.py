@@ -9,7 +9,22 @@ import base64
 import json
 import urllib.request
 
-from suite import BOT, DIRECT, MODEL, PIXEL, UNICODE, URL, WEATHER_TOOL, Suite, numbered, raises, same
+from suite import (
+    BOT,
+    DIRECT,
+    FORMLESS,
+    HANDY,
+    MODEL,
+    PIXEL,
+    TEXTUAL,
+    UNICODE,
+    URL,
+    WEATHER_TOOL,
+    Suite,
+    numbered,
+    raises,
+    same,
+)
 
 import openai
 from openai import AsyncOpenAI, OpenAI
@@ -224,6 +239,57 @@ def parallel_tools(user):
     same(answer_of(ask(user, messages, tools=[WEATHER_TOOL])), "The tool said: rain, sun.", "answer")
 
 
+OWN_TOOL = "[[tool=time]][[args={}]] What time is it?"
+HAND = {"extra_body": {"bot_id": HANDY}}
+
+
+@suite.check("a turn in which the bot used its tools is plain text", server_only=True)
+def own_tools(user):
+    chunks = list(stream(user, OWN_TOOL, stream_options={"include_usage": True}, **HAND))
+    objects = [chunk.object for chunk in chunks]
+    assert "service.tool_call" in objects and "service.tool_result" in objects, objects
+    assert text_of(chunks).startswith("The tool said: ") and "UTC" in text_of(chunks), text_of(chunks)
+    same((reasons_of(chunks), assembled(chunks)[0]), (["stop"], []), "finish reasons and calls")
+    same(len([chunk for chunk in chunks if chunk.usage]), 1, "chunks with usage")
+    with helper(user, OWN_TOOL, **HAND) as answer:
+        kinds = {event.type for event in answer}
+        final = answer.get_final_completion()
+    same(kinds, {"chunk", "content.delta", "content.done"}, "events")
+    for whole in [final, ask(user, OWN_TOOL, **HAND)]:
+        assert answer_of(whole).startswith("The tool said: "), whole
+        same((whole.choices[0].finish_reason, whole.choices[0].message.tool_calls or []), ("stop", []), "end")
+
+
+@suite.check("tools of the bot and of the client in one batch, with the continuation", server_only=True)
+def both_kinds(user):
+    messages = said("[[tool=time]][[args={}]][[also=get_weather]] Time and weather?")
+    tools = {"tools": [WEATHER_TOOL], **HAND}
+    streamed, reasons = assembled(stream(user, messages, **tools))
+    same(reasons, ["tool_calls"], "finish reasons")
+    with helper(user, messages, **tools) as answer:
+        final = answer.get_final_completion().choices[0].message
+    whole = ask(user, messages, **tools).choices[0].message
+    for names in [[call["name"] for call in streamed], *([c.function.name for c in m.tool_calls] for m in [final, whole])]:
+        same(names, ["get_weather"], "the client's calls alone")
+    for message in [final, whole]:
+        second = ask(user, [*messages, *continuation(message, ["12 degrees"])], **tools)
+        text = answer_of(second)
+        assert text.startswith("The tool said: ") and "UTC" in text and text.endswith(", 12 degrees."), text
+        same(second.choices[0].finish_reason, "stop", "finish reason")
+
+
+@suite.check("client tools with a model that calls them in text", server_only=True)
+def textual_tools(user):
+    messages = said("Weather in words?")
+    tools = {"tools": [WEATHER_TOOL], "model": TEXTUAL}
+    [call], reasons = assembled(stream(user, messages, **tools))
+    same((reasons, call["name"], json.loads(call["arguments"])), (["tool_calls"], "get_weather", {"city": "Oslo"}), "call")
+    first = ask(user, messages, **tools)
+    same(first.choices[0].finish_reason, "tool_calls", "finish reason")
+    messages += continuation(first.choices[0].message, ["pouring"])
+    same(text_of(stream(user, messages, **tools)), "It rains in Oslo.", "answer")
+
+
 @suite.check("images reach the model")
 def images(user):
     png = {"type": "image_url", "image_url": {"url": PIXEL}}
@@ -255,8 +321,33 @@ def structured(user):
     class City(BaseModel):
         city: str
 
-    parsed = client.chat.completions.parse(**request(user, '[[text={"city":"Oslo"}]]', response_format=City))
+    prompt = '[[text={"city":"Oslo"}]]'
+    parsed = client.chat.completions.parse(**request(user, prompt, response_format=City))
     same(parsed.choices[0].message.parsed, City(city="Oslo"), "parsed")
+    with helper(user, prompt, response_format=City) as answer:
+        [done] = [event for event in answer if event.type == "content.done"]
+    same(done.parsed, City(city="Oslo"), "parsed from the stream")
+
+
+@suite.check("structured output of a model that cannot be held to it", server_only=True)
+def structured_here(user):
+    class City(BaseModel):
+        city: str
+
+    # The first is mended without asking, the second by asking once more, the third not at all.
+    for prompt in ['[[text=Sure: {"city": "Oslo",}]]', "[[text=Oslo]]"]:
+        parsed = client.chat.completions.parse(**request(user, prompt, model=FORMLESS, response_format=City))
+        same(parsed.choices[0].message.parsed, City(city="Oslo"), prompt)
+        with helper(user, prompt, model=FORMLESS, response_format=City) as answer:
+            final = answer.get_final_completion()
+        same(final.choices[0].message.parsed, City(city="Oslo"), f"{prompt}, streamed")
+
+    class Village(BaseModel):
+        village: str
+
+    # The correction that the upstream knows is a city.
+    hopeless = {"model": FORMLESS, "response_format": Village}
+    raises(openai.APIStatusError, lambda: client.chat.completions.parse(**request(user, "[[text=Oslo]]", **hopeless)))
 
 
 @suite.check("text of many scripts survives any cut")

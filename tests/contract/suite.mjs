@@ -6,7 +6,11 @@ import assert from "node:assert/strict";
 export const URL_BASE = (process.env.GREENROOM_URL ?? "http://127.0.0.1:8642").replace(/\/+$/, "");
 export const DIRECT = process.env.CONTRACT_DIRECT === "1";
 export const MODEL = "scripted";
+/** The same without function calling and without response_format. */
+export const FORMLESS = "formless";
 export const BOT = "spark";
+/** A bot that has tools of its own. */
+export const HANDY = "handy";
 const LIMIT_MS = 180_000;
 const RUN = Date.now().toString(16);
 

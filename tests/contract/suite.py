@@ -24,7 +24,12 @@ sys.path.insert(0, str(LOCAL / "python"))
 URL = os.environ.get("GREENROOM_URL", "http://127.0.0.1:8642").rstrip("/")
 DIRECT = os.environ.get("CONTRACT_DIRECT") == "1"
 MODEL = "scripted"
+# The same without function calling and without response_format, and one that calls tools in text.
+FORMLESS = "formless"
+TEXTUAL = "textual"
 BOT = "spark"
+# A bot that has tools of its own.
+HANDY = "handy"
 # A suite that hangs is a failed suite: it tells where it stood and ends.
 LIMIT_SECONDS = 180
 # Tells one run from another where the server remembers users.
