@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, Simd};
-use half::f16;
-use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use ::half::f16;
+use ::half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
+use super::half;
 use super::vector::{cap_all, exp};
 use super::with_simd;
 
@@ -38,8 +39,8 @@ impl Halves {
         Self { bits: vec![0; positions * width], width }
     }
 
-    fn block(&self, block: usize) -> &[f16] {
-        self.bits[block * BLOCK * self.width..(block + 1) * BLOCK * self.width].reinterpret_cast()
+    fn block(&self, block: usize) -> &[u16] {
+        &self.bits[block * BLOCK * self.width..(block + 1) * BLOCK * self.width]
     }
 }
 
@@ -139,8 +140,8 @@ impl Attention {
         }
         let first = reach.window.map_or(0, |window| (reach.start + 1).saturating_sub(window) / BLOCK);
         for block in first..=(reach.start + positions - 1) / BLOCK {
-            keys.0.block(block).convert_to_f32_slice(&mut self.keys);
-            values.0.block(block).convert_to_f32_slice(&mut self.values);
+            half::to_floats(level, keys.0.block(block), &mut self.keys);
+            half::to_floats(level, values.0.block(block), &mut self.values);
             // Positions before this block do not see it.
             let mut n = (block * BLOCK).saturating_sub(reach.start) * heads.len();
             while n < count {
@@ -246,7 +247,7 @@ fn soften<S: Simd>(simd: S, scores: &mut [f32; BLOCK], most: &mut f32, sum: &mut
     for chunk in scores.chunks_exact_mut(S::f32s::LEN) {
         // What is not seen has a weight of e^−87, next to nothing, even when it holds stale keys.
         let weight = exp(simd, S::f32s::from_slice(simd, chunk) - base);
-        total = total + weight;
+        total += weight;
         weight.store_slice(chunk);
     }
     let fade = (*most - highest).exp();

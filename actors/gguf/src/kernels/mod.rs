@@ -6,6 +6,7 @@
 
 mod acts;
 mod attention;
+mod half;
 mod linear;
 mod panel;
 mod row;

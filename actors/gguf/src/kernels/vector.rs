@@ -35,10 +35,10 @@ pub(crate) fn norm(level: Level, norm: &Norm, x: &[f32], out: &mut [f32]) {
 /// `x = gate(x)`, or `x = gate(x) × with`.
 pub(crate) fn gate(level: Level, gate: Gate, x: &mut [f32], with: Option<&[f32]>) {
     with_simd!(level, simd => {
-        each(simd, x, |x| match gate {
-            Gate::Silu => silu(simd, x),
-            Gate::Gelu => gelu(simd, x),
-        });
+        match gate {
+            Gate::Silu => each(simd, x, Silu),
+            Gate::Gelu => each(simd, x, Gelu),
+        }
         if let Some(with) = with {
             x.iter_mut().zip(with).for_each(|(x, with)| *x *= with);
         }
@@ -103,50 +103,51 @@ pub(crate) fn rotate(level: Level, rotation: &Rotation, x: &mut [f32], heads: us
 #[inline(always)]
 fn norm_row<S: Simd>(simd: S, norm: &Norm, x: &[f32], out: &mut [f32]) {
     let count = x.len() as f32;
-    let (mean, bias) = match &norm.bias {
-        Some(bias) => (sum(simd, x, |x| x) / count, Some(bias)),
-        None => (0.0, None),
-    };
-    let centre = S::f32s::splat(simd, mean);
-    let squares = sum(simd, x, |x| (x - centre) * (x - centre));
-    // What lies behind the last whole vector was summed with zeros, each of which became the square of the mean.
-    let padding = x.len().next_multiple_of(S::f32s::LEN) - x.len();
-    let variance = (squares - padding as f32 * mean * mean) / count;
+    let mean = if norm.bias.is_some() { sum::<S, false>(simd, x, 0.0) / count } else { 0.0 };
+    let variance = sum::<S, true>(simd, x, mean) / count;
     let factor = 1.0 / (variance + norm.epsilon).sqrt();
     for ((out, x), gain) in out.iter_mut().zip(x).zip(&norm.gain) {
         *out = (x - mean) * factor * gain;
     }
-    if let Some(bias) = bias {
+    if let Some(bias) = &norm.bias {
         out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
     }
 }
 
-/// The sum of a function of all numbers; the last vector is filled up with zeros.
+/// The sum of all numbers less the centre, squared if so wished; the last vector is filled up with the centre.
 #[inline(always)]
-fn sum<S: Simd>(simd: S, x: &[f32], of: impl Fn(S::f32s) -> S::f32s) -> f32 {
+fn sum<S: Simd, const SQUARES: bool>(simd: S, x: &[f32], centre: f32) -> f32 {
+    let middle = S::f32s::splat(simd, centre);
     let mut sums = [S::f32s::splat(simd, 0.0); 2];
-    let chunks = x.chunks_exact(S::f32s::LEN);
-    let rest = chunks.remainder();
-    for (n, chunk) in chunks.enumerate() {
-        sums[n % 2] = sums[n % 2] + of(S::f32s::from_slice(simd, chunk));
-    }
-    if !rest.is_empty() {
-        let last = S::f32s::from_fn(simd, |n| rest.get(n).copied().unwrap_or_default());
-        sums[0] = sums[0] + of(last);
+    let chunks = x.chunks_exact(2 * S::f32s::LEN);
+    let mut last = [centre; 2 * 16];
+    last[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
+    for chunk in chunks.chain([&last[..2 * S::f32s::LEN]]) {
+        for (sum, part) in sums.iter_mut().zip(chunk.chunks_exact(S::f32s::LEN)) {
+            let off = S::f32s::from_slice(simd, part) - middle;
+            *sum = if SQUARES { off.mul_add(off, *sum) } else { *sum + off };
+        }
     }
     (sums[0] + sums[1]).reduce_sum()
 }
 
+/// A function of single numbers. A closure would not do: what is not inlined loses the instruction set.
+trait Function {
+    fn apply<S: Simd>(&self, simd: S, x: S::f32s) -> S::f32s;
+}
+
 /// Replaces every number by a function of it.
 #[inline(always)]
-fn each<S: Simd>(simd: S, x: &mut [f32], with: impl Fn(S::f32s) -> S::f32s) {
+fn each<S: Simd>(simd: S, x: &mut [f32], with: impl Function) {
     let mut chunks = x.chunks_exact_mut(S::f32s::LEN);
     for chunk in &mut chunks {
-        with(S::f32s::from_slice(simd, chunk)).store_slice(chunk);
+        with.apply(simd, S::f32s::from_slice(simd, chunk)).store_slice(chunk);
     }
     let rest = chunks.into_remainder();
     if !rest.is_empty() {
-        let last = with(S::f32s::from_fn(simd, |n| rest.get(n).copied().unwrap_or_default()));
+        let mut last = [0.0; 16];
+        last[..rest.len()].copy_from_slice(rest);
+        let last = with.apply(simd, S::f32s::from_slice(simd, &last[..S::f32s::LEN]));
         rest.copy_from_slice(&last.as_slice()[..rest.len()]);
     }
 }
@@ -172,10 +173,14 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     sum * power
 }
 
-#[inline(always)]
-fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    let one = S::f32s::splat(simd, 1.0);
-    x / (one + exp(simd, S::f32s::splat(simd, 0.0) - x))
+struct Silu;
+
+impl Function for Silu {
+    #[inline(always)]
+    fn apply<S: Simd>(&self, simd: S, x: S::f32s) -> S::f32s {
+        let one = S::f32s::splat(simd, 1.0);
+        x / (one + exp(simd, S::f32s::splat(simd, 0.0) - x))
+    }
 }
 
 #[inline(always)]
@@ -185,23 +190,43 @@ fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     one - two / (exp(simd, x * two) + one)
 }
 
-#[inline(always)]
-fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    const ROOT: f32 = 0.797_884_6; // √(2/π)
-    let splat = |number: f32| S::f32s::splat(simd, number);
-    let inner = x * splat(ROOT) * (x * x).mul_add(splat(0.044_715), splat(1.0));
-    x * splat(0.5) * (splat(1.0) + tanh(simd, inner))
+struct Gelu;
+
+impl Function for Gelu {
+    #[inline(always)]
+    fn apply<S: Simd>(&self, simd: S, x: S::f32s) -> S::f32s {
+        const ROOT: f32 = 0.797_884_6; // √(2/π)
+        let inner = x * ROOT * (x * x).mul_add(S::f32s::splat(simd, 0.044_715), S::f32s::splat(simd, 1.0));
+        x * 0.5 * (tanh(simd, inner) + 1.0)
+    }
+}
+
+struct SoftCap(f32);
+
+impl Function for SoftCap {
+    #[inline(always)]
+    fn apply<S: Simd>(&self, simd: S, x: S::f32s) -> S::f32s {
+        tanh(simd, x * (1.0 / self.0)) * self.0
+    }
 }
 
 #[inline(always)]
 pub(super) fn cap_all<S: Simd>(simd: S, cap: f32, x: &mut [f32]) {
-    let (factor, cap) = (S::f32s::splat(simd, 1.0 / cap), S::f32s::splat(simd, cap));
-    each(simd, x, |x| cap * tanh(simd, x * factor));
+    each(simd, x, SoftCap(cap));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Exp;
+
+    impl Function for Exp {
+        #[inline(always)]
+        fn apply<S: Simd>(&self, simd: S, x: S::f32s) -> S::f32s {
+            exp(simd, x)
+        }
+    }
 
     fn numbers(count: usize) -> Vec<f32> {
         (0..count).map(|n| (n * n % 41) as f32 / 5.0 - 4.0).collect()
@@ -212,7 +237,7 @@ mod tests {
         let level = Level::new();
         let xs: Vec<f32> = (-900..900).map(|n| n as f32 / 97.0).collect();
         let mut exps = xs.clone();
-        with_simd!(level, simd => each(simd, &mut exps, |x| exp(simd, x)));
+        with_simd!(level, simd => each(simd, &mut exps, Exp));
         let (mut silus, mut gelus, mut capped) = (xs.clone(), xs.clone(), xs.clone());
         gate(level, Gate::Silu, &mut silus, None);
         gate(level, Gate::Gelu, &mut gelus, None);

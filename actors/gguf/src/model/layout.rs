@@ -139,7 +139,7 @@ impl Finder<'_> {
         if let Quant::Other(_) = tensor.quant {
             return Err(GgufError::UnsupportedQuantization(tensor.quant));
         }
-        if tensor.quant.is_integer() && columns % 32 != 0 {
+        if tensor.quant.is_integer() && !columns.is_multiple_of(32) {
             return Err(GgufError::Unsupported(format!("rows of {columns} numbers")));
         }
         let bias = self.floats(&format!("{name}.bias"), all)?.map(|bias| bias[rows.clone()].to_vec());
