@@ -133,7 +133,7 @@ pub async fn status(call: Call) -> Answer {
         "tasks_processed": facts.gathered.tasks_over,
         "tasks_pending": facts.gathered.tasks_waiting,
         "worker_running": house.scheduler.is_running(),
-        "models_loaded": [],
+        "models_loaded": house.providers.loaded(),
         "current_model": facts.default_model,
         "default_model": house.config().bots.default_model,
         "default_bot": facts.default_bot,

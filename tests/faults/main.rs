@@ -8,3 +8,4 @@ mod memory;
 mod providers;
 mod server;
 mod survival;
+mod tools;

@@ -16,6 +16,8 @@ pub struct Server {
     child: Option<Child>,
     data_dir: PathBuf,
     extra: String,
+    /// Everything is logged, into this file.
+    log: Option<PathBuf>,
 }
 
 /// An HTTP client of its own, with no connections yet.
@@ -40,6 +42,17 @@ impl Server {
 
     /// The same with more configuration.
     pub async fn start_with(extra: &str) -> Self {
+        Self::new(extra).await.ready().await
+    }
+
+    /// The same with everything logged, see [`Self::logged`].
+    pub async fn start_logged(extra: &str) -> Self {
+        let mut server = Self::new(&format!("[log]\ndebug = true\n{extra}")).await;
+        server.log = Some(server.data_dir.join("test.log"));
+        server.ready().await
+    }
+
+    async fn new(extra: &str) -> Self {
         let upstream = Upstream::start().await;
         let unique = format!("greenroom-faults-{}-{}", std::process::id(), uuid::Uuid::new_v4().simple());
         let data_dir = std::env::temp_dir().join(unique);
@@ -47,17 +60,37 @@ impl Server {
         // The cluster may have to run as another user than root.
         #[cfg(unix)]
         std::fs::set_permissions(&data_dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions");
-        let mut server = Self { url: String::new(), upstream, child: None, data_dir, extra: extra.to_owned() };
-        server.boot().await;
-        server.define("scripted", &server.upstream.base_url()).await;
-        server
+        Self { url: String::new(), upstream, child: None, data_dir, extra: extra.to_owned(), log: None }
+    }
+
+    async fn ready(mut self) -> Self {
+        self.boot().await;
+        self.define("scripted", &self.upstream.base_url()).await;
+        self
+    }
+
+    /// What was logged so far.
+    pub fn logged(&self) -> String {
+        let bytes = self.log.as_ref().and_then(|path| std::fs::read(path).ok()).expect("a log");
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Starts the program on the data directory and waits until it is ready.
     pub async fn boot(&mut self) {
         let config = self.data_dir.join("test.toml");
         std::fs::write(&config, format!("{CONFIG}{}", self.extra)).expect("a config file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_greenroom"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_greenroom"));
+        match &self.log {
+            Some(path) => {
+                let file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a log file");
+                command.env_remove("RUST_LOG").stderr(file);
+            }
+            None => {
+                let filter = std::env::var("GREENROOM_TEST_LOG").unwrap_or_else(|_| "error".into());
+                command.env("RUST_LOG", filter);
+            }
+        }
+        let mut child = command
             .args(["serve", "--port", "0", "--data-dir"])
             .arg(&self.data_dir)
             .arg("--config")
@@ -65,7 +98,6 @@ impl Server {
             .env_remove("DATABASE_URL")
             .env_remove("OPENAI_API_KEY")
             .env_remove("GREENROOM_CONFIG")
-            .env("RUST_LOG", std::env::var("GREENROOM_TEST_LOG").unwrap_or_else(|_| "error".into()))
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

@@ -4,16 +4,24 @@
 
 mod access;
 mod administration;
+mod asking;
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;
+mod complete;
 mod embeddings;
+mod fallbacks;
 mod history;
+mod home;
 mod jobs;
+mod local;
 mod memory;
+mod models_cli;
 mod overview;
 mod profiles;
 mod prompts;
+mod providers;
 mod remembering;
+mod tools;
 mod transfer;
 mod turns;

@@ -158,7 +158,7 @@ impl LeakFilter {
             if is_space(first) {
                 self.fences.feed(&rest[..first.len_utf8()]);
                 // A blank in a line goes at once; only what may be the end of the text or a run of empty lines waits.
-                if first == ' ' && self.begun && !self.seam && self.space.is_empty() {
+                if matches!(first, ' ' | '\t') && self.begun && !self.seam && self.space.is_empty() {
                     out.push(first);
                     self.blank = true;
                 } else {

@@ -138,8 +138,11 @@ impl Part {
         Self::serving(&["upstream"]).await
     }
 
-    /// A bare proxy in front of it.
-    pub(super) async fn proxy(upstream: SocketAddr) -> io::Result<(Self, SocketAddr)> {
+    /// A bare proxy in front of an upstream, and where it listens.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn proxy(upstream: SocketAddr) -> io::Result<(Self, SocketAddr)> {
         Self::serving(&["proxy", &upstream.to_string()]).await
     }
 

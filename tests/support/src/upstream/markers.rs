@@ -25,6 +25,7 @@ pub const MARKERS: &[(&str, &str)] = &[
     ("tool", "call the first offered tool; with tool results at the end, answer \"The tool said: …\""),
     ("tool=F", "the same with the function named F"),
     ("parallel", "call it twice, one call after the other"),
+    ("also=F", "call the function named F behind it"),
     ("interleaved", "fragments of several calls take turns"),
     ("args=J", "arguments of the call, as JSON"),
     ("reasoning=N", "N chunks of reasoning first"),
@@ -234,6 +235,9 @@ fn tools(request: &Value, markers: &[(&str, &str)], parallel: bool) -> Result<Sc
     let mut calls = vec![ScriptedCall::new("call_scripted_0", name, &first)];
     if parallel {
         calls.push(ScriptedCall::new("call_scripted_1", name, &json!({"city": "Lima"})));
+    }
+    if let Some(other) = value("also") {
+        calls.push(ScriptedCall::new("call_scripted_also", other, &json!({"city": "Oslo"})));
     }
     let interleaved = markers.iter().any(|(name, _)| *name == "interleaved");
     Ok(Script::tool_calls(&calls, &ToolShape { interleaved, ..ToolShape::default() }))
