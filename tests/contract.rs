@@ -20,10 +20,10 @@ use serde_json::json;
 use tokio::process::Command;
 
 /// A house with what the suites talk to: a bot that has tools, a model that cannot be held to a form, and one that calls
-/// tools in text. What stands here about answers could not be said by a marker in the prompt.
+/// tools in text, one that refuses a form when asked for it. What stands here about answers could not be said by a marker in the prompt.
 async fn house() -> House {
     let house = House::open_with(|config| config.limits.keep_alive = Span::secs(1)).await;
-    for (alias, tool_support) in [("formless", "none"), ("textual", "react")] {
+    for (alias, tool_support) in [("formless", "none"), ("textual", "react"), ("learning", "native")] {
         let extra = json!({"base_url": house.upstream.base_url(), "api_key": "scripted-key-0123456789",
             "context_window": 32000, "max_tokens": 4096, "tool_support": tool_support});
         let definition = json!({"type": "openai", "model_id": alias, "extra": extra});

@@ -81,14 +81,16 @@ fn names_of_the_replaced_system_work() {
         ("LLM_BAWT_POSTGRES_PASSWORD", "p@ss word"),
         ("LLM_BAWT_POSTGRES_HOST", "db"),
         ("LLM_BAWT_TEMPERATURE", "0.3"),
-        ("LLM_BAWT_HA_MCP_URL", "http://x"),
+        ("LLM_BAWT_LLAMA_CPP_N_CTX", "4096"),
+        ("LLM_BAWT_LLAMA_CPP_N_BATCH", "512"),
     ]);
     assert_eq!(loaded.config.server.port, 9000);
     assert_eq!(loaded.config.bots.default_bot, "spark");
     assert_eq!(loaded.config.bots.tunables.temperature, Some(0.3));
+    assert_eq!(loaded.config.local_models.context_window, 4096);
     let url = loaded.config.store.database_url.as_ref().unwrap().expose_secret().to_owned();
     assert_eq!(url, "postgres://llm%5Fbawt:p%40ss%20word@db:5432/llm%5Fbawt");
-    assert_eq!(loaded.notes, ["LLM_BAWT_HA_MCP_URL has no effect in this version"]);
+    assert_eq!(loaded.notes, ["LLM_BAWT_LLAMA_CPP_N_BATCH has no effect in this version"]);
 }
 
 #[test]

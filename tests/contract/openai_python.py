@@ -342,6 +342,12 @@ def structured_here(user):
             final = answer.get_final_completion()
         same(final.choices[0].message.parsed, City(city="Oslo"), f"{prompt}, streamed")
 
+    # A server that takes the wish for what it can do, until it is asked: the first answer is judged like any other.
+    for _ in range(2):
+        prompt = "[[unsupported=response_format]][[text=Oslo]]"
+        parsed = client.chat.completions.parse(**request(user, prompt, model="learning", response_format=City))
+        same(parsed.choices[0].message.parsed, City(city="Oslo"), prompt)
+
     class Village(BaseModel):
         village: str
 

@@ -46,25 +46,16 @@ impl Sampler {
         let (best, most) = likeliest(logits)?;
         let temperature = self.sampling.temperature.filter(|t| t.is_finite() && *t > 1e-4);
         let Some(temperature) = temperature else { return Some(best) };
+        let least = self.sampling.min_p.map_or(0.0, |least| least.min(1.0));
+        let weights = logits.iter().zip(0u32..).filter(|(logit, _)| **logit > most - NEGLIGIBLE * temperature);
+        let weights = weights.map(|(logit, token)| (((logit - most) / temperature).exp(), token));
         self.candidates.clear();
-        let near = logits.iter().zip(0u32..).filter(|(logit, _)| **logit > most - NEGLIGIBLE * temperature);
-        self.candidates.extend(near.map(|(logit, token)| (((logit - most) / temperature).exp(), token)));
-        self.candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let mut kept = self.candidates.len();
-        if let Some(least) = self.sampling.min_p {
-            // The likeliest has 1 here.
-            kept = kept.min(self.candidates.partition_point(|(weight, _)| *weight >= least.min(1.0)));
-        }
+        // The likeliest weighs 1.
+        self.candidates.extend(weights.filter(|(weight, _)| *weight >= least));
         if let Some(share) = self.sampling.top_p.filter(|share| *share < 1.0) {
-            let wanted = self.candidates.iter().map(|(weight, _)| weight).sum::<f32>() * share;
-            let mut sum = 0.0;
-            let enough = self.candidates.iter().position(|(weight, _)| {
-                sum += weight;
-                sum >= wanted
-            });
-            kept = kept.min(enough.map_or(kept, |place| place + 1));
+            keep_share(&mut self.candidates, share);
         }
-        let kept = &self.candidates[..kept.max(1)];
+        let kept = &self.candidates;
         let mut left = next_random(&mut self.random) * kept.iter().map(|(weight, _)| weight).sum::<f32>();
         let hit = kept.iter().find(|(weight, _)| {
             left -= weight;
@@ -96,6 +87,28 @@ impl Sampler {
             }
         }
     }
+}
+
+/// Keeps the heaviest candidates that have a share of all weight together, at least one.
+fn keep_share(candidates: &mut Vec<(f32, u32)>, share: f32) {
+    let heavier = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    let wanted = candidates.iter().map(|(weight, _)| weight).sum::<f32>() * share;
+    // A few hundred are nearly always enough; sorting a whole vocabulary would take as long as a small model.
+    let mut count = 256;
+    while count < candidates.len() {
+        candidates.select_nth_unstable_by(count, heavier);
+        if candidates[..count].iter().map(|(weight, _)| weight).sum::<f32>() >= wanted {
+            candidates.truncate(count);
+        }
+        count *= 8;
+    }
+    candidates.sort_unstable_by(heavier);
+    let mut sum = 0.0;
+    let enough = candidates.iter().position(|(weight, _)| {
+        sum += weight;
+        sum >= wanted
+    });
+    candidates.truncate(enough.map_or(candidates.len(), |place| place + 1));
 }
 
 /// The likeliest token and its logit; the first of several equal ones.
@@ -161,6 +174,11 @@ mod tests {
         assert_eq!(tally(Sampling { top_p: Some(0.0), ..warm.clone() }, &logits)[0], 4000);
         let least = tally(Sampling { min_p: Some(0.3), ..warm }, &logits);
         assert!(least[1] > 0 && least[2] == 0, "{least:?}");
+        // Of 5,000 equal ones and one that is as likely as a thousand of them, half the weight is that one and 2,000.
+        let mut many: Vec<(f32, u32)> = (0..5000).map(|token| (1.0, token)).collect();
+        many[4321].0 = 1000.0;
+        keep_share(&mut many, 0.5);
+        assert_eq!((many.len(), many[0], many[2000]), (2001, (1000.0, 4321), (1.0, 1999)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whether providers can be reached, for `/status`. Probes run at most every few seconds and all at once; a status page
 //! never waits long and never floods a provider.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -36,11 +36,13 @@ pub struct ProviderProbe {
     pub health: Health,
 }
 
-/// Kept results.
+/// Kept results. What calls have shown is read anew each time: it costs nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
-    kept: Mutex<Option<(Instant, u64, Vec<ProviderProbe>)>>,
+    kept: Mutex<Option<(Instant, u64, Vec<Kept>)>>,
 }
+
+type Kept = (Weak<ProviderHandle>, ProviderProbe);
 
 impl Probes {
     pub(crate) async fn get(&self, catalogue: &Catalogue, transport: &Transport) -> Vec<ProviderProbe> {
@@ -49,7 +51,7 @@ impl Probes {
             && at.elapsed() < KEPT
             && *revision == catalogue.revision()
         {
-            return probes.clone();
+            return probes.iter().map(fresh).collect();
         }
         let mut served: Vec<(Arc<ProviderHandle>, Vec<String>)> = Vec::new();
         for entry in catalogue.entries() {
@@ -61,15 +63,24 @@ impl Probes {
             }
         }
         let probes = join_all(served.into_iter().map(|(provider, models)| probe(provider, models, transport))).await;
-        *kept = Some((Instant::now(), catalogue.revision(), probes.clone()));
-        probes
+        let shown = probes.iter().map(|(_, probe)| probe.clone()).collect();
+        *kept = Some((Instant::now(), catalogue.revision(), probes));
+        shown
     }
 }
 
-async fn probe(provider: Arc<ProviderHandle>, models: Vec<String>, transport: &Transport) -> ProviderProbe {
+fn fresh((provider, probe): &Kept) -> ProviderProbe {
+    let mut probe = probe.clone();
+    if let Some(provider) = provider.upgrade() {
+        (probe.open_calls, probe.health) = (provider.shared.in_use(), provider.shared.health());
+    }
+    probe
+}
+
+async fn probe(provider: Arc<ProviderHandle>, models: Vec<String>, transport: &Transport) -> Kept {
     let began = Instant::now();
     let reachable = windows::look(&provider, transport).await;
-    ProviderProbe {
+    let probe = ProviderProbe {
         name: provider.name.clone(),
         models,
         reachable,
@@ -77,5 +88,6 @@ async fn probe(provider: Arc<ProviderHandle>, models: Vec<String>, transport: &T
         open_calls: provider.shared.in_use(),
         most_calls: provider.shared.limit(),
         health: provider.shared.health(),
-    }
+    };
+    (Arc::downgrade(&provider), probe)
 }

@@ -14,6 +14,7 @@ use crate::assembly::{Assembly, Brief, Manner};
 use crate::kit::Kit;
 use crate::pass::{self, Hearing, PassFailure, Relay, Said, failure, listen};
 use crate::rounds::Transcript;
+use crate::structured;
 use crate::turn::TurnShared;
 
 /// The model that answers now, and what it may call.
@@ -89,6 +90,8 @@ impl<'a> Speaker<'a> {
             };
             let heard = match asked {
                 Ok(stream) => {
+                    // A server that knew no such wish until now has answered without it.
+                    self.assembly.enforces |= structured::must_be_enforced(plan, &self.engine, false);
                     if self.kit.is_empty() && !self.assembly.enforces {
                         // There will be no other pass: nothing of the prompt is kept for the life of the stream.
                         self.assembly.forget();

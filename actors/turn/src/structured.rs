@@ -35,10 +35,12 @@ pub(crate) fn instructions(wish: &Value) -> String {
     }
 }
 
-/// What the model is told when its answer does not fit.
-pub(crate) fn complaint(why: &str) -> String {
+/// What the model is told when its answer does not fit. It may not have been told of the form before: its server learnt
+/// only now that it cannot be held to one.
+pub(crate) fn complaint(why: &str, wish: Option<&Value>) -> String {
+    let form = wish.map(instructions).unwrap_or_default();
     format!(
-        "That does not have the required form:\n{why}\nWrite the whole JSON value again, corrected, and nothing else."
+        "That does not have the required form:\n{why}\nWrite the whole JSON value again, corrected, and nothing else.\n\n{form}"
     )
 }
 

@@ -117,10 +117,11 @@ async fn shaped(
     answer: &mut Answer,
     cancel: &CancellationToken,
 ) -> Result<FinishReason, TurnFailure> {
-    let rule = structured::Shape::of(relay.shared.plan.sampling.response_format.as_ref())?;
+    let wish = relay.shared.plan.sampling.response_format.as_ref();
+    let rule = structured::Shape::of(wish)?;
     let mut text = said.text;
     if let Err(why) = rule.fitted(&text) {
-        behind.remark(text, structured::complaint(&why));
+        behind.remark(text, structured::complaint(&why, wish));
         text = speaker.ask(relay, behind, Manner::Closed, answer, cancel).await?.text;
     }
     let fitted = rule.fitted(&text).map_err(|why| structured::failure(&why))?;

@@ -13,7 +13,7 @@ use crate::context::plan_context;
 use crate::error::GgufError;
 use crate::facts::Facts;
 use crate::file::GgufFile;
-use crate::model::{BATCH, Broken, Model, Shape, Team};
+use crate::model::{BATCH, Backend, Broken, Model, Shape};
 use crate::sampling::Sampler;
 use crate::stops::Stops;
 use crate::tokenizer::{TextStream, Tokenizer};
@@ -42,9 +42,8 @@ impl Loaded {
         let model = Model::new(file, context as usize)?;
         let tokenizer = Tokenizer::read(&model.file, model.shape.vocabulary)?;
         let chat = Chat::new(options.chat_format.as_deref(), facts.chat_template.as_deref(), &tokenizer)?;
-        let team = Team::start(Arc::new(model), options.threads, context as usize);
-        let team = team.map_err(|error| GgufError::Failed(error.to_string()))?;
-        let runner = Runner { team, known: Vec::new(), context: context as usize };
+        let backend = Backend::start(&Arc::new(model), options.threads, context as usize)?;
+        let runner = Runner { backend, known: Vec::new(), context: context as usize };
         Ok((facts, context, Self { tokenizer, chat, runner }))
     }
 
@@ -142,7 +141,7 @@ impl Speech<'_> {
 
 /// The model and what it has read.
 struct Runner {
-    team: Team,
+    backend: Backend,
     /// Tokens whose keys and values are in the cache.
     known: Vec<u32>,
     context: usize,
@@ -162,7 +161,7 @@ impl Runner {
     ) -> Result<Finish, GgufError> {
         // The last token is always run: what comes after it is not kept.
         let same = self.known.iter().zip(prompt).take_while(|(known, token)| known == token).count();
-        self.known.truncate(same.min(prompt.len() - 1));
+        self.known.truncate(self.backend.resumes_at(same.min(prompt.len() - 1)));
         usage.reused_tokens = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
         let most = request.max_tokens.unwrap_or(u32::MAX);
         if most == 0 {
@@ -181,7 +180,7 @@ impl Runner {
         let begin = self.known.len();
         self.pass(&prompt[begin..], true)?;
         loop {
-            let logits = self.team.logits();
+            let logits = self.backend.logits();
             let Some(token) = sampler.choose(logits, &self.known, usage.completion_tokens as usize) else {
                 return Err(GgufError::Failed("the model computes no numbers".into()));
             };
@@ -204,7 +203,7 @@ impl Runner {
 
     fn pass(&mut self, tokens: &[u32], wants_logits: bool) -> Result<(), GgufError> {
         let broken = |Broken| GgufError::Failed("a thread of the model panicked".into());
-        self.team.pass(tokens, self.known.len(), wants_logits).map_err(broken)?;
+        self.backend.pass(tokens, self.known.len(), wants_logits).map_err(broken)?;
         self.known.extend_from_slice(tokens);
         Ok(())
     }

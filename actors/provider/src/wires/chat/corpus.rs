@@ -10,7 +10,7 @@ use crate::wires::testing::{cut, fold, replay, replay_all, shown};
 
 #[test]
 fn every_cut_gives_the_same_events() {
-    replay_all(Wire::Chat, "chat", "sse", 41);
+    replay_all(Wire::Chat, "chat", "sse", 43);
 }
 
 #[test]
