@@ -50,7 +50,8 @@ pub fn available_memory() -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let machine = line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)?;
-    let number = |file: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok();
+    let number =
+        |file: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok();
     let group = number("memory.max").zip(number("memory.current")).map(|(most, used)| most.saturating_sub(used));
     Some(group.map_or(machine, |group| group.min(machine)))
 }

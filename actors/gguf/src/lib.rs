@@ -19,9 +19,9 @@ mod facts;
 mod file;
 mod kernels;
 mod model;
-mod quant;
 #[cfg(test)]
 mod oracle;
+mod quant;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
 mod sampling;

@@ -101,7 +101,8 @@ fn greedy_answers_are_those_of_llama_cpp() {
                 let same = found.iter().zip(&answer.answer).take_while(|(found, expected)| found == expected).count();
                 eprintln!("{name} {n} with {threads}: {off}");
                 if off > MOST_OFF || same < found.len() {
-                    wrong.push(format!("{name} {n} with {threads}: logits {off} off, {same} of {} tokens", found.len()));
+                    wrong
+                        .push(format!("{name} {n} with {threads}: logits {off} off, {same} of {} tokens", found.len()));
                 }
             }
         }

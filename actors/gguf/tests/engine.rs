@@ -161,7 +161,8 @@ async fn unloading_ends_everything_and_gives_the_memory_back() {
     let mut running = engine.generate(text("a", 500), never.clone()).expect("taken");
     let mut waiting = engine.generate(text("b", 500), never.clone()).expect("taken");
     assert!(matches!(running.next().await, Some(Ok(Event::Text(_)))));
-    let mapped = || std::fs::read_to_string("/proc/self/maps").unwrap_or_default().contains(path.to_str().expect("a name"));
+    let mapped =
+        || std::fs::read_to_string("/proc/self/maps").unwrap_or_default().contains(path.to_str().expect("a name"));
     assert_eq!(mapped(), cfg!(target_os = "linux"));
     engine.unload().await;
     assert!(!mapped(), "the file is not mapped any more");

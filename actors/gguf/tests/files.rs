@@ -74,7 +74,9 @@ async fn what_the_engine_cannot_run_is_refused_with_a_reason() {
 
     // A format of weights that nobody knows: the number behind two dimensions.
     let (_folder, path) = write(Architecture::Llama);
-    let up = |format: u32| [&b"blk.1.ffn_up.weight\x02\0\0\0\x80\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0"[..], &format.to_le_bytes()].concat();
+    let up = |format: u32| {
+        [&b"blk.1.ffn_up.weight\x02\0\0\0\x80\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0"[..], &format.to_le_bytes()].concat()
+    };
     bend(&path, &up(8), &up(39));
     assert!(matches!(failure(&path).await, GgufError::UnsupportedQuantization(_)));
 

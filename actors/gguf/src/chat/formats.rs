@@ -90,10 +90,7 @@ mod tests {
                 a<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nb<|eot_id|><|start_header_id|>user\
                 <|end_header_id|>\n\nc<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
             ),
-            (
-                "alpaca",
-                "S\n\n### Instruction:\na\n\n### Response:\nb</s>\n\n### Instruction:\nc\n\n### Response:\n",
-            ),
+            ("alpaca", "S\n\n### Instruction:\na\n\n### Response:\nb</s>\n\n### Instruction:\nc\n\n### Response:\n"),
             ("pygmalion", "<|system|>S<|user|>a<|model|>b<|user|>c<|model|>"),
         ] {
             let format = named(name).expect(name);

@@ -62,11 +62,7 @@ pub(crate) struct Chat {
 
 impl Chat {
     /// The format that is named, else the file's own template, else the format that its tokens suggest.
-    pub(crate) fn new(
-        named: Option<&str>,
-        template: Option<&str>,
-        tokenizer: &Tokenizer,
-    ) -> Result<Self, GgufError> {
+    pub(crate) fn new(named: Option<&str>, template: Option<&str>, tokenizer: &Tokenizer) -> Result<Self, GgufError> {
         let format = match (named, template) {
             (Some(name), _) => Some(formats::named(name).ok_or_else(|| {
                 let names: Vec<_> = formats::ALL.iter().map(|format| format.name).collect();
@@ -141,7 +137,8 @@ mod tests {
 
     #[test]
     fn instructions_come_first_and_neighbours_are_joined() {
-        let said = [(Role::User, "a"), (Role::System, "x"), (Role::User, "b"), (Role::Assistant, "c"), (Role::System, "y")];
+        let said =
+            [(Role::User, "a"), (Role::System, "x"), (Role::User, "b"), (Role::Assistant, "c"), (Role::System, "y")];
         let mut arranged = arrange(said.into_iter().map(|(role, content)| ChatMessage::new(role, content)));
         let expected = [(Role::System, "x\n\ny"), (Role::User, "a\n\nb"), (Role::Assistant, "c")];
         assert_eq!(arranged, expected.map(|(role, content)| ChatMessage::new(role, content)));

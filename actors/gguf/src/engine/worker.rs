@@ -88,7 +88,8 @@ impl Loaded {
         let mut usage = Usage { prompt_tokens: u32::try_from(prompt.len()).unwrap_or(u32::MAX), ..Usage::default() };
         let ended = || stop.is_cancelled() || cancel.is_cancelled() || events.is_closed();
         let mut sampler = Sampler::new(request.sampling.clone());
-        let reason = self.runner.run(&prompt, request, &self.tokenizer, &mut sampler, &mut speech, &mut usage, ended)?;
+        let reason =
+            self.runner.run(&prompt, request, &self.tokenizer, &mut sampler, &mut speech, &mut usage, ended)?;
         if reason != Finish::Cancelled {
             speech.finish();
         }

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use fearless_simd::prelude::*;
-use fearless_simd::{Level, Simd};
 use ::half::f16;
 use ::half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, Simd};
 
 use super::half;
 use super::vector::{cap_all, exp};
@@ -299,7 +299,13 @@ mod tests {
     }
 
     /// One query after the other, as the formula says.
-    fn plainly(keys: &[Vec<f32>], values: &[Vec<f32>], query: &[f32], seen: Range<usize>, cap: Option<f32>) -> Vec<f32> {
+    fn plainly(
+        keys: &[Vec<f32>],
+        values: &[Vec<f32>],
+        query: &[f32],
+        seen: Range<usize>,
+        cap: Option<f32>,
+    ) -> Vec<f32> {
         let scores = seen.clone().map(|p| {
             let score = query.iter().zip(&keys[p]).map(|(q, k)| q * f16::from_f32(*k).to_f32()).sum::<f32>();
             cap.map_or(score, |cap| cap * (score / cap).tanh())
@@ -315,9 +321,12 @@ mod tests {
 
     #[test]
     fn attention_is_what_the_formula_says() {
-        for (width, start, positions, window, cap) in
-            [(32, 0, 70, None, None), (80, 130, 1, None, None), (64, 60, 9, Some(20), Some(5.0)), (16, 5, 3, None, None)]
-        {
+        for (width, start, positions, window, cap) in [
+            (32, 0, 70, None, None),
+            (80, 130, 1, None, None),
+            (64, 60, 9, Some(20), Some(5.0)),
+            (16, 5, 3, None, None),
+        ] {
             let total = start + positions;
             let rows = |salt: usize| -> Vec<Vec<f32>> {
                 (0..total).map(|p| (0..width).map(|d| number(p * width + d + salt)).collect()).collect()

@@ -119,9 +119,15 @@ impl Linear {
             with_simd!(*level, _simd => fill(panel, row, quant, bytes, width));
             let begin = n * panel::ROWS;
             let end = (begin + panel::ROWS).min(count);
-            panel::multiply(simd, panel, |t| acts.row(t), acts.rows(), |t, sums| {
-                out[t * count + begin..t * count + end].copy_from_slice(&sums[..end - begin]);
-            });
+            panel::multiply(
+                simd,
+                panel,
+                |t| acts.row(t),
+                acts.rows(),
+                |t, sums| {
+                    out[t * count + begin..t * count + end].copy_from_slice(&sums[..end - begin]);
+                },
+            );
         }
     }
 
@@ -161,7 +167,8 @@ fn dot<S: Simd>(simd: S, left: &[f32], right: &[f32]) -> f32 {
     for (left, right) in lefts.zip(rights) {
         for (n, sum) in sums.iter_mut().enumerate() {
             let part = n * S::f32s::LEN..(n + 1) * S::f32s::LEN;
-            *sum = S::f32s::from_slice(simd, &left[part.clone()]).mul_add(S::f32s::from_slice(simd, &right[part]), *sum);
+            *sum =
+                S::f32s::from_slice(simd, &left[part.clone()]).mul_add(S::f32s::from_slice(simd, &right[part]), *sum);
         }
     }
     ((sums[0] + sums[1]) + (sums[2] + sums[3])).reduce_sum() + rest

@@ -112,9 +112,8 @@ macro_rules! tile_kernel {
                 let mut sums = [_mm512_setzero_ps(); TILE];
                 for block in 0..blocks {
                     for group in 0..$groups {
-                        let mut dots: [__m512i; TILE] = std::array::from_fn(|t| {
-                            _mm512_set1_epi32(start::<$groups>(&acts[t].starts[block], group))
-                        });
+                        let mut dots: [__m512i; TILE] =
+                            std::array::from_fn(|t| _mm512_set1_epi32(start::<$groups>(&acts[t].starts[block], group)));
                         for quad in group * QUADS..(group + 1) * QUADS {
                             let weights: __m512i = u32x16::load_array_ref(simd, &quads[block][quad]).into();
                             for t in 0..TILE {

@@ -194,7 +194,8 @@ kernel!(
 fn dot_anywhere(values: &[[i8; 32]], scales: &[f32], act: ActRow<'_>) -> f32 {
     let per_block = (scales.len() / act.scales.len().max(1)).max(1);
     let mut sum = 0.0;
-    for (((w, scales), quants), scale) in values.iter().zip(scales.chunks_exact(per_block)).zip(act.quants).zip(act.scales)
+    for (((w, scales), quants), scale) in
+        values.iter().zip(scales.chunks_exact(per_block)).zip(act.quants).zip(act.scales)
     {
         let ([low, high], (first, last)) = (halves(w, quants), ends(scales));
         sum += scale * (first * low as f32 + last * high as f32);

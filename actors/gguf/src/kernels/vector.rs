@@ -243,7 +243,8 @@ mod tests {
         gate(level, Gate::Gelu, &mut gelus, None);
         soft_cap(level, 3.0, &mut capped);
         for (n, x) in xs.iter().map(|x| f64::from(*x)).enumerate() {
-            let close = |found: f32, expected: f64| (f64::from(found) - expected).abs() < 2e-6 * expected.abs().max(1.0);
+            let close =
+                |found: f32, expected: f64| (f64::from(found) - expected).abs() < 2e-6 * expected.abs().max(1.0);
             assert!(close(exps[n], x.exp()), "e^{x} is not {}", exps[n]);
             assert!(close(silus[n], x / (1.0 + (-x).exp())), "silu({x}) is not {}", silus[n]);
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));

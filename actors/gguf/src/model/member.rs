@@ -113,13 +113,7 @@ impl Member {
     }
 
     /// This member's part of a pass. The leader brings room for the logits.
-    pub(super) fn run(
-        &mut self,
-        model: &Model,
-        job: &Job,
-        seat: &mut Seat,
-        logits: &mut [f32],
-    ) -> Result<(), Broken> {
+    pub(super) fn run(&mut self, model: &Model, job: &Job, seat: &mut Seat, logits: &mut [f32]) -> Result<(), Broken> {
         let Shape { hidden, vocabulary, .. } = model.shape;
         self.stream.resize(job.tokens.len() * hidden, 0.0);
         for (token, row) in job.tokens.iter().zip(self.stream.chunks_exact_mut(hidden)) {
@@ -177,7 +171,8 @@ impl Member {
         let caches = &mut self.caches[index];
         for (n, (key_cache, value_cache)) in caches.iter_mut().enumerate() {
             let at = n * width..(n + 1) * width;
-            let rows = self.key.chunks_exact(key_heads.len() * width).zip(self.value.chunks_exact(key_heads.len() * width));
+            let rows =
+                self.key.chunks_exact(key_heads.len() * width).zip(self.value.chunks_exact(key_heads.len() * width));
             for (position, (key, value)) in rows.enumerate() {
                 key_cache.put(start + position, &key[at.clone()]);
                 value_cache.put(start + position, &value[at.clone()]);

@@ -22,16 +22,8 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Llama,
-        Self::Qwen2,
-        Self::Qwen3,
-        Self::Gemma,
-        Self::Gemma2,
-        Self::Gemma3,
-        Self::Phi2,
-        Self::Phi3,
-    ];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Gemma, Self::Gemma2, Self::Gemma3, Self::Phi2, Self::Phi3];
 
     /// The name in GGUF files.
     #[must_use]
@@ -176,7 +168,10 @@ fn rope(get: &Keys<'_>, family: Architecture, width: usize) -> Result<Rope, Gguf
     }
     let kind = get.header.text(&get.key("rope.scaling.type")).unwrap_or("linear");
     if !["none", "linear", "longrope"].contains(&kind) {
-        return Err(GgufError::Unsupported(format!("positions scaled by {:?}", kind.chars().take(64).collect::<String>())));
+        return Err(GgufError::Unsupported(format!(
+            "positions scaled by {:?}",
+            kind.chars().take(64).collect::<String>()
+        )));
     }
     let factor = ["rope.scaling.factor", "rope.scale_linear"].into_iter().find_map(|key| get.float(key));
     let factor = factor.filter(|factor| *factor > 0.0 && kind != "none");

@@ -253,7 +253,8 @@ mod tests {
             (GgmlDType::Q6K, Quant::Q6K),
         ] {
             let packed = QTensor::quantize(&tensor, kind).expect("packed");
-            let expected = packed.dequantize(&Device::Cpu).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1::<f32>());
+            let expected =
+                packed.dequantize(&Device::Cpu).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1::<f32>());
             let (mut row, mut found) = (Row::default(), Vec::new());
             let data = packed.data().expect("bytes");
             assert_eq!(data.len(), quant.bytes(512), "{quant}");

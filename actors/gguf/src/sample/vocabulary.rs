@@ -14,8 +14,8 @@ const BYTE: i32 = 6;
 
 /// Syllables that longer pieces are made of.
 const SYLLABLES: [&str; 24] = [
-    "th", "he", "in", "er", "an", "re", "on", "at", "en", "nd", "ti", "es", "or", "te", "of", "ed", "is", "it", "al", "ar",
-    "st", "to", "nt", "ng",
+    "th", "he", "in", "er", "an", "re", "on", "at", "en", "nd", "ti", "es", "or", "te", "of", "ed", "is", "it", "al",
+    "ar", "st", "to", "nt", "ng",
 ];
 
 /// The template of all samples, in the marks of the vocabulary at hand.

@@ -104,7 +104,8 @@ impl Tokenizer {
             let id = header.number(&format!("tokenizer.ggml.{key}_token_id"))?;
             u32::try_from(id).ok().filter(|id| (*id as usize) < texts.len())
         };
-        let text = |id: Option<u32>| id.and_then(|id| texts.get(id as usize)).map_or_else(String::new, ToString::to_string);
+        let text =
+            |id: Option<u32>| id.and_then(|id| texts.get(id as usize)).map_or_else(String::new, ToString::to_string);
         let (begin, end) = (id("bos"), id("eos"));
         let ends = (0u32..).zip(&texts).zip(&kinds).filter(|((_, text), kind)| {
             matches!(kind, Kind::Control | Kind::UserDefined) && ENDS.contains(&text.as_ref())

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use tokenizers::SplitDelimiterBehavior;
 use tokenizers::models::bpe::{BpeConfig, Merges, PipelineBPE, Vocab};
 use tokenizers::pipeline::{EncodeOptions, Override, PipelineModel, PipelinePreTokenizer, PipelineTokenizer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::PipelineSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::SplitDelimiterBehavior;
 use tokenizers::vocab::bucket_added_vocabulary::AddedVocabulary;
 
 use super::{Kind, Pieces};
@@ -22,7 +22,8 @@ const SPACE: &str = "\u{2581}";
 // How texts are taken apart before merging. The library runs these very patterns natively.
 const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN_2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT_4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -94,7 +95,9 @@ pub(super) fn byte_level(
     let merges: Merges = merges
         .strings(file.bytes())
         .filter_map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
-        .filter(|(left, right)| vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}")))
+        .filter(|(left, right)| {
+            vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}"))
+        })
         .collect();
     let style = header.text("tokenizer.ggml.pre").unwrap_or("default");
     let ignore_merges = matches!(style, "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "tekken");
@@ -125,7 +128,9 @@ pub(super) fn byte_level(
 fn before_merging(style: &str) -> Result<PipelinePreTokenizer, GgufError> {
     let split = |pattern: &str| {
         let pattern = SplitPattern::Regex(pattern.to_owned());
-        Split::native(pattern, SplitDelimiterBehavior::Isolated, false).map(PipelinePreTokenizer::Split).map_err(damaged)
+        Split::native(pattern, SplitDelimiterBehavior::Isolated, false)
+            .map(PipelinePreTokenizer::Split)
+            .map_err(damaged)
     };
     match style {
         "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "dbrx" | "smaug-bpe" => split(LLAMA_3),
