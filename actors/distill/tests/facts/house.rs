@@ -49,7 +49,7 @@ fn seeds(upstream: &Upstream) -> String {
     let url = upstream.base_url();
     format!(
         "models:\n  echo:\n    type: echo\n  remote:\n    type: openai\n    model_id: remote\n    base_url: {url}\n    api_key: k\n  local:\n    \
-         type: vllm\n    model_id: local\n    base_url: {url}\n    api_key: k\n"
+         type: vllm\n    model_id: local\n    base_url: {url}\n    api_key: k\n    context_window: 32768\n"
     )
 }
 
