@@ -25,8 +25,8 @@ const LEAST_DECODE: f64 = 1.0;
 const THREADS: usize = 2;
 /// Turns of either side.
 const ROUNDS: usize = 8;
-/// Words of a prompt, each a token or two.
-const WORDS: usize = 256;
+/// Words of a prompt: some 500 tokens.
+const WORDS: usize = 176;
 /// Tokens of an answer.
 const ANSWER: u32 = 128;
 /// Between turns: idle threads of the other side spin for a while.

@@ -7,9 +7,9 @@
 //!   chosen at run time. `quant/`: the formats of weights. They are written here because they have to keep pace with
 //!   llama.cpp in a build for any x86-64; llama.cpp's own answers are the oracle of the tests (`tests/golden`).
 //!
-//! Invariant: weights are mapped, never copied, and greedy answers are those of llama.cpp on the same file. Deliberately
-//! absent: which models are resident and who may ask (the provider room), tool calls (the dialect room), downloads,
-//! images, several requests in one batch, and devices other than the CPU.
+//! Invariant: weights are mapped, never copied, and greedy answers are those of llama.cpp on the same file. With the feature
+//! `cuda`, candle's own models take over where there is a device. Deliberately absent: which models are resident and who
+//! may ask (the provider room), tool calls (the dialect room), downloads, images, and several requests in one batch.
 
 mod chat;
 mod context;

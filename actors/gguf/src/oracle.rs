@@ -5,10 +5,12 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use fearless_simd::Level;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::file::GgufFile;
+use crate::kernels::levels;
 use crate::model::{Architecture, BATCH, Model, Team};
 use crate::quant::Quant;
 use crate::sample::Sample;
@@ -90,8 +92,9 @@ fn greedy_answers_are_those_of_llama_cpp() {
         let model = Arc::new(model(&name, &recorded, folder.path()));
         let tokenizer = Tokenizer::read(&model.file, model.shape.vocabulary).expect("a tokenizer");
         // More threads than heads are as many as heads.
-        for threads in [1, 2, 9] {
-            let mut team = Team::start(model.clone(), threads, CONTEXT).expect("a team");
+        let crews = levels().into_iter().map(|level| (level, 1)).chain([(Level::new(), 2), (Level::new(), 9)]);
+        for (level, threads) in crews {
+            let mut team = Team::start(model.clone(), level, threads, CONTEXT).expect("a team");
             for (n, answer) in recorded.answers.iter().enumerate() {
                 assert_eq!(tokenizer.encode(&answer.prompt).expect("tokens"), answer.tokens, "{name} {n}");
                 team.pass(&answer.tokens, 0, true).expect("a pass");
@@ -99,7 +102,6 @@ fn greedy_answers_are_those_of_llama_cpp() {
                 let off = off.fold(0.0, f32::max) / spread(team.logits());
                 let found = greedy(&mut team, &answer.tokens, answer.answer.len());
                 let same = found.iter().zip(&answer.answer).take_while(|(found, expected)| found == expected).count();
-                eprintln!("{name} {n} with {threads}: {off}");
                 if off > MOST_OFF || same < found.len() {
                     wrong
                         .push(format!("{name} {n} with {threads}: logits {off} off, {same} of {} tokens", found.len()));

@@ -78,12 +78,19 @@ impl Acts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::levels;
 
     #[test]
     fn activations_are_rounded_to_the_nearest() {
         let floats: Vec<f32> = (0..64).map(|n| (n as f32 - 20.0) * 0.37).chain([0.0; 64]).collect();
+        for level in levels() {
+            rounded_on(level, &floats);
+        }
+    }
+
+    fn rounded_on(level: Level, floats: &[f32]) {
         let mut acts = Acts::default();
-        acts.quantize(Level::new(), &floats, 64);
+        acts.quantize(level, floats, 64);
         assert_eq!((acts.rows(), acts.row(1).scales[0]), (2, 0.0));
         let row = acts.row(0);
         for (block, floats) in floats.chunks(32).take(2).enumerate() {

@@ -293,6 +293,7 @@ fn gather<S: Simd, const T: usize, const C: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::levels;
 
     fn number(n: usize) -> f32 {
         ((n * 7919) % 1000) as f32 / 500.0 - 1.0
@@ -321,6 +322,10 @@ mod tests {
 
     #[test]
     fn attention_is_what_the_formula_says() {
+        levels().into_iter().for_each(attention_on);
+    }
+
+    fn attention_on(level: Level) {
         for (width, start, positions, window, cap) in [
             (32, 0, 70, None, None),
             (80, 130, 1, None, None),
@@ -342,7 +347,7 @@ mod tests {
             let mut out = vec![9.0; queries.len()];
             let reach = Reach { start, window, cap };
             let mut attention = Attention::default();
-            attention.run(Level::new(), &key_cache, &value_cache, reach, 1..3, 3, &queries, &mut out);
+            attention.run(level, &key_cache, &value_cache, reach, 1..3, 3, &queries, &mut out);
             for t in 0..positions {
                 for head in 1..3 {
                     let at = (t * 3 + head) * width..(t * 3 + head + 1) * width;

@@ -177,6 +177,7 @@ fn dot<S: Simd>(simd: S, left: &[f32], right: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::levels;
     use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
     use candle_core::{Device, Tensor as Numbers};
 
@@ -185,15 +186,6 @@ mod tests {
 
     fn numbers(count: usize, salt: usize) -> Vec<f32> {
         (0..count).map(|n| ((n * 7919 + salt * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
-    }
-
-    /// Every instruction set that this machine has.
-    fn levels() -> Vec<Level> {
-        let best = Level::new();
-        let mut levels = vec![best, Level::baseline()];
-        #[cfg(target_arch = "x86_64")]
-        levels.extend(best.as_avx2().map(Level::Avx2));
-        levels
     }
 
     /// Candle wrote the file, so that formats and header are somebody else's.

@@ -17,6 +17,16 @@ pub(crate) use attention::{Attention, BLOCK, KeyCache, MAX_WIDTH, Reach, ValueCa
 pub(crate) use linear::{Linear, Weights};
 pub(crate) use vector::{Gate, Norm, Rotation, add, add_each, gate, norm, rotate, soft_cap};
 
+/// Every instruction set that this machine has and that loops tell apart.
+#[cfg(test)]
+pub(crate) fn levels() -> Vec<fearless_simd::Level> {
+    let best = fearless_simd::Level::new();
+    let mut levels = vec![best, fearless_simd::Level::baseline()];
+    #[cfg(target_arch = "x86_64")]
+    levels.extend(best.as_avx2().map(fearless_simd::Level::Avx2));
+    levels
+}
+
 /// Runs an expression for the best instruction set.
 macro_rules! with_simd {
     ($level:expr, $simd:ident => $call:expr) => {

@@ -218,6 +218,7 @@ pub(super) fn cap_all<S: Simd>(simd: S, cap: f32, x: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::levels;
 
     struct Exp;
 
@@ -234,7 +235,10 @@ mod tests {
 
     #[test]
     fn functions_are_exact_enough() {
-        let level = Level::new();
+        levels().into_iter().for_each(functions_on);
+    }
+
+    fn functions_on(level: Level) {
         let xs: Vec<f32> = (-900..900).map(|n| n as f32 / 97.0).collect();
         let mut exps = xs.clone();
         with_simd!(level, simd => each(simd, &mut exps, Exp));
@@ -255,18 +259,18 @@ mod tests {
 
     #[test]
     fn rows_become_normal_whatever_their_width() {
-        for width in [16, 20, 33, 96] {
+        for (level, width) in levels().into_iter().flat_map(|level| [16, 20, 33, 96].map(|width| (level, width))) {
             let x = numbers(2 * width);
             let mut out = vec![0.0; x.len()];
             let with_bias = Norm { gain: vec![2.0; width], bias: Some(vec![1.0; width]), epsilon: 1e-6 };
-            norm(Level::new(), &with_bias, &x, &mut out);
+            norm(level, &with_bias, &x, &mut out);
             for row in out.chunks(width) {
                 let mean = row.iter().sum::<f32>() / width as f32;
                 let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / width as f32;
                 assert!((mean - 1.0).abs() < 1e-4 && (variance - 4.0).abs() < 1e-3, "{width}: {mean} {variance}");
             }
             let root = Norm { gain: vec![1.0; width], bias: None, epsilon: 0.0 };
-            norm(Level::new(), &root, &x, &mut out);
+            norm(level, &root, &x, &mut out);
             let square = out[..width].iter().map(|x| x * x).sum::<f32>() / width as f32;
             assert!((square - 1.0).abs() < 1e-4, "{width}: {square}");
         }

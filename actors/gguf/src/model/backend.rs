@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use fearless_simd::Level;
+
 use super::{Broken, Model, Team};
 use crate::error::GgufError;
 
 /// A model that runs somewhere.
 pub(crate) enum Backend {
-    Team(Team),
+    Team(Box<Team>),
     #[cfg(feature = "candle")]
     Device(Box<super::device::DeviceModel>),
 }
@@ -19,8 +21,8 @@ impl Backend {
         if let Some(device) = super::device::DeviceModel::on_cuda(&model.file, model.shape.architecture)? {
             return Ok(Self::Device(Box::new(device)));
         }
-        let team = Team::start(model.clone(), threads, context);
-        team.map(Self::Team).map_err(|error| GgufError::Failed(error.to_string()))
+        let team = Team::start(model.clone(), Level::new(), threads, context);
+        team.map(|team| Self::Team(Box::new(team))).map_err(|error| GgufError::Failed(error.to_string()))
     }
 
     /// How many of the tokens that a new prompt shares with the last one need not be run again.

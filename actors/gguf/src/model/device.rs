@@ -115,6 +115,8 @@ impl DeviceModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fearless_simd::Level;
+
     use crate::model::{Model, Team};
     use crate::sample::Sample;
 
@@ -128,7 +130,7 @@ mod tests {
             let file = GgufFile::open(&path).expect("a model");
             let mut candle = DeviceModel::on(Device::Cpu, &file, family).expect("loaded").expect("offered");
             let model = Model::new(file, 512).expect("a model");
-            let mut team = Team::start(model.into(), 1, 512).expect("a team");
+            let mut team = Team::start(model.into(), Level::new(), 1, 512).expect("a team");
             let tokens: Vec<u32> = (0..40).map(|n| n * 13 % 600).collect();
             for range in [0..38, 38..39, 39..40] {
                 candle.pass(&tokens[range.clone()], range.start, true).expect("a pass");

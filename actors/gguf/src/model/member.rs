@@ -83,8 +83,7 @@ fn share(total: usize, step: usize, members: usize, index: usize) -> Range<usize
 }
 
 impl Member {
-    pub(super) fn new(shape: &Shape, index: usize, members: usize, context: usize) -> Self {
-        let level = Level::new();
+    pub(super) fn new(shape: &Shape, level: Level, index: usize, members: usize, context: usize) -> Self {
         let heads = share(shape.heads, 1, members, index);
         let group = shape.heads / shape.key_heads;
         let key_heads = heads.start / group..(heads.end - 1) / group + 1;

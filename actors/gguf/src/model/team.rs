@@ -12,6 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use fearless_simd::Level;
+
 use super::Model;
 use super::member::Member;
 
@@ -60,8 +62,8 @@ pub(crate) struct Team {
 }
 
 impl Team {
-    /// A team of at most `threads` members with room for `context` positions.
-    pub(crate) fn start(model: Arc<Model>, threads: usize, context: usize) -> std::io::Result<Self> {
+    /// A team of at most `threads` members with room for `context` positions, on an instruction set.
+    pub(crate) fn start(model: Arc<Model>, level: Level, threads: usize, context: usize) -> std::io::Result<Self> {
         let members = threads.clamp(1, model.shape.heads);
         let shared = Arc::new(Shared {
             job: Mutex::default(),
@@ -73,7 +75,7 @@ impl Team {
             places: (0..members).map(|_| Default::default()).collect(),
         });
         let seat = |index| Seat { shared: shared.clone(), index, exchanges: 0 };
-        let leader = Member::new(&model.shape, 0, members, context);
+        let leader = Member::new(&model.shape, level, 0, members, context);
         let mut team = Self {
             leader,
             seat: seat(0),
@@ -86,7 +88,7 @@ impl Team {
             let (model, mut seat) = (team.model.clone(), seat(index));
             let thread = std::thread::Builder::new().name(format!("gguf-{index}"));
             team.helpers.push(thread.spawn(move || {
-                let mut member = Member::new(&model.shape, index, members, context);
+                let mut member = Member::new(&model.shape, level, index, members, context);
                 help(&model, &mut member, &mut seat);
             })?);
         }
