@@ -257,6 +257,7 @@ pub async fn export(call: Call) -> Answer {
         let line = Value::Object(end_line(pages.totals));
         let _ = chunks.send(Bytes::from(format!("{line}\n"))).await;
     };
+    // Owned by the answer: when that is dropped, the next piece cannot be sent and the task ends.
     tokio::spawn(writing.in_current_span());
     Ok(answer::lines(arriving))
 }

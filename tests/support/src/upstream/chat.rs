@@ -128,23 +128,9 @@ fn usage(script: &Script, pieces: usize) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::render::{Plan, Step, Wire, render};
+    use super::super::render::render;
+    use super::super::render::tests::{asked, bytes_of, data_of};
     use super::*;
-
-    fn asked(stream: bool, include_usage: bool) -> Asked {
-        Asked { wire: Wire::Chat, model: "m".into(), stream, include_usage }
-    }
-
-    fn bytes_of(plan: &Plan) -> Vec<u8> {
-        let sent = plan.steps.iter().filter_map(|step| if let Step::Send(bytes) = step { Some(bytes) } else { None });
-        sent.flat_map(|bytes| bytes.to_vec()).collect()
-    }
-
-    fn data_of(plan: &Plan) -> Vec<Value> {
-        let text = String::from_utf8(bytes_of(plan)).unwrap();
-        let lines = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
-        lines.map(|data| serde_json::from_str(data).unwrap()).collect()
-    }
 
     #[test]
     fn chunks_are_what_openai_sends() {

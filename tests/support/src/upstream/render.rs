@@ -267,19 +267,19 @@ pub(super) fn event_noise(index: usize, end: &str) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn asked(stream: bool, include_usage: bool) -> Asked {
+    pub(in super::super) fn asked(stream: bool, include_usage: bool) -> Asked {
         Asked { wire: Wire::Chat, model: "m".into(), stream, include_usage }
     }
 
-    fn bytes_of(plan: &Plan) -> Vec<u8> {
+    pub(in super::super) fn bytes_of(plan: &Plan) -> Vec<u8> {
         let sent = plan.steps.iter().filter_map(|step| if let Step::Send(bytes) = step { Some(bytes) } else { None });
         sent.flat_map(|bytes| bytes.to_vec()).collect()
     }
 
-    fn data_of(plan: &Plan) -> Vec<Value> {
+    pub(in super::super) fn data_of(plan: &Plan) -> Vec<Value> {
         let text = String::from_utf8(bytes_of(plan)).unwrap();
         let lines = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
         lines.map(|data| serde_json::from_str(data).unwrap()).collect()
